@@ -1,0 +1,1 @@
+//! Settings: defaults, then a TOML file, then the environment, then flags.

@@ -1,0 +1,1 @@
+//! The HTTP faces: the JSON API, forward auth, the browser's endpoints and the admin listener.

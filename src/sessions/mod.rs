@@ -1,0 +1,1 @@
+//! The façade: the one object that every face calls.

@@ -1,0 +1,1 @@
+//! The store of record: one trait, an embedded store and a Redis store.
