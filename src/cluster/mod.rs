@@ -1,1 +1,7 @@
 //! Server ids, membership, the leader, migration, the sweeper and the redo log of destroys.
+
+mod membership;
+mod redo;
+
+pub use membership::{Leadership, Member, MemberState, Members, Membership, View};
+pub use redo::RedoLog;

@@ -1,0 +1,93 @@
+use super::requests::{InvalidReason, Presented, ValidSession, Validation};
+use super::{Result, Sessions};
+use crate::session::{SessionId, Token, Verdict};
+use crate::store::{End, EndReason, Lookup, Snapshot};
+
+impl Sessions {
+    /// Judges a token, and where it is a use of the session, notes it.
+    pub async fn validate(&self, presented: Presented<'_>) -> Result<Validation> {
+        let validation = self.judge(presented).await?;
+        let verdict = match &validation {
+            Validation::Valid(_) => "valid",
+            Validation::Invalid(reason) => reason.as_str(),
+        };
+        self.0.metrics.validations.with_label_values(&[verdict]).inc();
+        Ok(validation)
+    }
+
+    async fn judge(&self, presented: Presented<'_>) -> Result<Validation> {
+        let Ok(token) = presented.token.parse::<Token>() else {
+            return Ok(Validation::Invalid(InvalidReason::SessionNotFound));
+        };
+        let id = token.id();
+        let snapshot = match self.read(id, presented.freshness).await? {
+            Lookup::Found(snapshot) => snapshot,
+            Lookup::Replayed { current } => {
+                self.end_family(id, current).await?;
+                return Ok(Validation::Invalid(InvalidReason::SessionNotFound));
+            }
+            Lookup::Missing => return Ok(Validation::Invalid(InvalidReason::SessionNotFound)),
+        };
+        if snapshot.session.verdict(snapshot.now) == Verdict::Expired {
+            return Ok(Validation::Invalid(InvalidReason::SessionExpired));
+        }
+        if presented
+            .csrf_token
+            .is_some_and(|given| !self.csrf_matches(&snapshot, id, given))
+        {
+            return Ok(Validation::Invalid(InvalidReason::CsrfMismatch));
+        }
+        let snapshot = self.confirm_first_use(id, snapshot).await;
+        if presented.touch {
+            self.note_use(&snapshot);
+        }
+        Ok(Validation::Valid(ValidSession {
+            session: snapshot.session,
+            presented: id,
+            now: snapshot.now,
+        }))
+    }
+
+    /// The CSRF token that goes with a session.
+    pub fn csrf_token(&self, id: &SessionId) -> String {
+        self.0.store.keyring().csrf_token(id)
+    }
+
+    /// Compares a CSRF token with that of a session, in constant time.
+    pub fn verify_csrf(&self, id: &SessionId, given: &str) -> bool {
+        self.0.store.keyring().verify_csrf(id, given)
+    }
+
+    /// Within the grace of a rotation, a page made with the former token goes on working, and so does its CSRF token.
+    fn csrf_matches(&self, snapshot: &Snapshot, presented: SessionId, given: &str) -> bool {
+        self.verify_csrf(&presented, given) || self.verify_csrf(&snapshot.session.id, given)
+    }
+
+    /// The first use of a rotated session's new token starts the grace of the former one. Where the store cannot take
+    /// the note, the grace starts with a later use.
+    async fn confirm_first_use(&self, presented: SessionId, snapshot: Snapshot) -> Snapshot {
+        if !snapshot.session.unconfirmed || snapshot.session.id != presented {
+            return snapshot;
+        }
+        match self.0.store.confirm(presented, self.0.settings.rotation_grace).await {
+            Ok(confirmed) => confirmed,
+            Err(error) => {
+                tracing::debug!(session_id = %presented, %error, "the first use of a rotated token was not noted");
+                snapshot
+            }
+        }
+    }
+
+    /// A retired token came back: whoever holds it or its successor stole it, so the session ends (S12).
+    async fn end_family(&self, retired: SessionId, current: SessionId) -> Result<()> {
+        tracing::warn!(session_id = %current, retired_id = %retired, "a retired token was used again: ending the session");
+        self.0.metrics.theft_detected.inc();
+        let end = End {
+            reason: EndReason::Theft,
+            if_version: None,
+            durable: false,
+        };
+        self.end_one(current, end).await?;
+        Ok(())
+    }
+}
