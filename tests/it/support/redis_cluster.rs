@@ -163,6 +163,16 @@ impl RedisCluster {
 
     /// Lets `replica` take over from its primary, which agrees: nothing is lost.
     pub(crate) async fn failover(&self, replica: &ClusterNode) {
+        let primary = self.replica_of(replica).await.expect("a replica");
+        // A primary ignores the request of a node that it does not yet know as its replica.
+        eventually(FAILOVER_LIMIT, "the primary to know its replica", async || {
+            let view = ClusterView::of(primary).await.ok()?;
+            view.node(&replica.id)
+                .is_some_and(|node| node.primary_id.as_ref() == Some(&primary.id))
+                .then_some(())
+        })
+        .await;
+        self.wait_until_healthy().await;
         replica.command(&["CLUSTER", "FAILOVER"]).await;
         self.wait_until_primary(replica).await;
     }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
 
 /// PEM texts: who signs, and what a server on `localhost` and 127.0.0.1 shows.
 #[derive(Clone, Debug)]
@@ -21,13 +21,16 @@ pub(crate) struct TlsFiles {
 
 impl TlsMaterial {
     pub(crate) fn generate() -> Self {
+        // With one name for both, OpenSSL takes the server's certificate for a self-signed one.
         let mut authority = CertificateParams::default();
+        authority.distinguished_name.push(DnType::CommonName, "test authority");
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let authority_key = KeyPair::generate().expect("a key pair");
         let authority = CertifiedIssuer::self_signed(authority, authority_key).expect("a self-signed authority");
         let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-        let server = CertificateParams::new(names).expect("valid names");
+        let mut server = CertificateParams::new(names).expect("valid names");
+        server.distinguished_name.push(DnType::CommonName, "localhost");
         let server_key = KeyPair::generate().expect("a key pair");
         let certificate = server.signed_by(&server_key, &authority).expect("a signed certificate");
         Self {
