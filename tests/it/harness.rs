@@ -267,6 +267,7 @@ async fn cluster_speaks_tls_and_knows_its_users() {
     };
     let cluster = RedisCluster::start(ClusterOptions {
         server,
+        allow_reads_when_down: true,
         ..ClusterOptions::default()
     })
     .await;
