@@ -33,9 +33,9 @@ pub fn check(loaded: Result<Loaded, ConfigError>, out: &mut impl Write) -> Resul
         count => format!("redis, {count} urls"),
     };
     let callers = if config.jwt.is_configured() {
-        "by JWT"
+        "authenticated by JWT"
     } else {
-        "not at all, loopback only"
+        "not authenticated, loopback only"
     };
     let tls = if config.tls.pair().is_some() { "https" } else { "http" };
     let classes: Vec<&str> = config.session.classes.keys().map(String::as_str).collect();
@@ -47,7 +47,7 @@ pub fn check(loaded: Result<Loaded, ConfigError>, out: &mut impl Write) -> Resul
         config.server.listen, config.server.admin_listen
     )?;
     writeln!(out, "store:    {store}")?;
-    writeln!(out, "callers:  authenticated {callers}")?;
+    writeln!(out, "callers:  {callers}")?;
     writeln!(out, "classes:  {}", classes.join(", "))?;
     Ok(())
 }

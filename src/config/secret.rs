@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::watch::Watched;
+use super::watch::{Fingerprint, Watched, fingerprint};
 
 /// What stands in the place of a secret, in print and logs.
 pub(super) const MASK: &str = "********";
@@ -79,7 +79,7 @@ pub type SecretRule<T> = fn(&T) -> Result<(), String>;
 #[derive(Clone)]
 pub struct Sourced<T> {
     value: T,
-    file: Option<PathBuf>,
+    file: Option<(PathBuf, Fingerprint)>,
     rule: SecretRule<T>,
 }
 
@@ -104,9 +104,10 @@ impl<T: SecretText> Sourced<T> {
     pub fn from_file(file: PathBuf, rule: SecretRule<T>) -> Result<Self, String> {
         let bytes = read_small(&file)?;
         let value = parse_file(&bytes, rule).map_err(|problem| format!("{}: {problem}", file.display()))?;
+        let seen = fingerprint(&[bytes]);
         Ok(Self {
             value,
-            file: Some(file),
+            file: Some((file, seen)),
             rule,
         })
     }
@@ -118,25 +119,26 @@ impl<T: SecretText> Sourced<T> {
 
     /// The file it is kept in, if it was not given as a value.
     pub fn file(&self) -> Option<&Path> {
-        self.file.as_deref()
+        self.file.as_ref().map(|(path, _)| path.as_path())
     }
 
     /// The secret as it is now: follows the file; a secret that was given as a value never changes.
     pub fn watch(&self) -> Watched<T> {
+        let Some((path, seen)) = self.file.clone() else {
+            return Watched::fixed(self.value.clone());
+        };
         let rule = self.rule;
-        Watched::new(
-            self.value.clone(),
-            self.file.iter().cloned().collect(),
-            move |contents| parse_file(contents.first().map_or(&[][..], Vec::as_slice), rule),
-        )
+        Watched::resume(self.value.clone(), vec![path], Some(seen), move |contents| {
+            parse_file(contents.first().map_or(&[][..], Vec::as_slice), rule)
+        })
     }
 }
 
-impl<T: fmt::Debug> fmt::Debug for Sourced<T> {
+impl<T: SecretText + fmt::Debug> fmt::Debug for Sourced<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sourced")
             .field("value", &self.value)
-            .field("file", &self.file)
+            .field("file", &self.file())
             .finish_non_exhaustive()
     }
 }

@@ -18,7 +18,7 @@ pub const WATCH_INTERVAL: Duration = Duration::from_secs(10);
 type Read<T> = Box<dyn Fn(&[Vec<u8>]) -> Result<T, String> + Send + Sync>;
 
 /// SHA-256 of the contents: modification times are coarser than changes, and these files are small.
-type Fingerprint = Vec<[u8; 32]>;
+pub(super) type Fingerprint = Vec<[u8; 32]>;
 
 /// A value that is read anew when its files change; content that cannot be used leaves the last good value in place.
 pub struct Watched<T> {
@@ -28,9 +28,8 @@ pub struct Watched<T> {
     seen: Mutex<Seen>,
 }
 
-#[derive(Default)]
 struct Seen {
-    /// Of the contents that gave the present value; none before the first look.
+    /// Of the contents that gave the present value; none where there are no files.
     good: Option<Fingerprint>,
     /// Said once, not at every look.
     last_failure: Option<String>,
@@ -48,18 +47,28 @@ pub enum Look {
 }
 
 impl<T: Send + Sync + 'static> Watched<T> {
-    /// Watches `files` from a first value on; the first look reads them once more.
-    pub fn new(
-        first: T,
+    /// A value that never changes.
+    pub fn fixed(value: T) -> Self {
+        Self::resume(value, Vec::new(), None, |_| Err("has no files".to_owned()))
+    }
+
+    /// Watches `files` from a value on that was read from contents of this fingerprint.
+    pub(super) fn resume(
+        value: T,
         files: Vec<PathBuf>,
+        good: Option<Fingerprint>,
         read: impl Fn(&[Vec<u8>]) -> Result<T, String> + Send + Sync + 'static,
     ) -> Self {
-        let sender = watch::Sender::new(Arc::new(first));
+        let sender = watch::Sender::new(Arc::new(value));
+        let seen = Mutex::new(Seen {
+            good,
+            last_failure: None,
+        });
         Self {
             files,
             read: Box::new(read),
             sender,
-            seen: Mutex::default(),
+            seen,
         }
     }
 
@@ -70,9 +79,7 @@ impl<T: Send + Sync + 'static> Watched<T> {
     ) -> Result<Self, String> {
         let contents = read_all(&files)?;
         let first = read(&contents)?;
-        let watched = Self::new(first, files, read);
-        watched.seen.lock().good = Some(fingerprint(&contents));
-        Ok(watched)
+        Ok(Self::resume(first, files, Some(fingerprint(&contents)), read))
     }
 
     /// The present value.
@@ -113,11 +120,9 @@ impl<T: Send + Sync + 'static> Watched<T> {
             return Ok(Look::Unchanged);
         }
         let value = (self.read)(contents)?;
-        let is_first_look = seen.good.replace(found).is_none();
+        seen.good = Some(found);
         self.sender.send_replace(Arc::new(value));
-        if !is_first_look {
-            tracing::info!(files = ?self.files, "took over a changed file");
-        }
+        tracing::info!(files = ?self.files, "took over a changed file");
         Ok(Look::Changed)
     }
 
@@ -149,7 +154,8 @@ fn read_all(files: &[PathBuf]) -> Result<Vec<Vec<u8>>, String> {
     files.iter().map(|file| read_small(file)).collect()
 }
 
-fn fingerprint(contents: &[Vec<u8>]) -> Fingerprint {
+/// The fingerprint of these contents.
+pub(super) fn fingerprint(contents: &[Vec<u8>]) -> Fingerprint {
     let of_one = |content: &Vec<u8>| {
         let mut bytes = [0; 32];
         bytes.copy_from_slice(digest(&SHA256, content).as_ref());
@@ -217,6 +223,7 @@ mod tests {
         let path = directory.path().join("secret");
         fs::write(&path, "first\n").unwrap();
         let watched = Sourced::<Secret>::from_file(path.clone(), |_| Ok(())).unwrap().watch();
+        assert_eq!(watched.poll(), Look::Unchanged);
         fs::write(&path, "second\n").unwrap();
         assert_eq!(watched.poll(), Look::Changed);
         assert_eq!(watched.current().expose(), "second");
