@@ -5,6 +5,7 @@
 
 mod error;
 mod event;
+pub mod redis;
 mod types;
 
 use async_trait::async_trait;
