@@ -5,6 +5,7 @@
 
 mod error;
 mod event;
+mod memory;
 pub mod redis;
 mod types;
 
@@ -13,6 +14,7 @@ use tokio::sync::mpsc;
 
 pub use error::StoreError;
 pub use event::{EndReason, Event, EventId, EventKind, InvalidEventId};
+pub use memory::MemoryStore;
 pub use types::{
     BucketCounts, Change, Created, Durations, End, Ended, Filter, Increment, LimitPolicy, Lineage, Lookup, NewSession,
     Replay, Rotated, Rotation, Snapshot, Step, Touch, UserLimit,
