@@ -159,7 +159,7 @@ impl SessionStore for RedisStore {
             bytes.as_bytes(),
             core.as_bytes(),
             new.server_id.as_str().as_bytes(),
-            flag(new.authenticated),
+            flag(new.authenticated && new.user_id.is_some()),
             limit.as_bytes(),
             policy.as_bytes(),
         ];
