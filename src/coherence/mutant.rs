@@ -40,3 +40,26 @@ pub(crate) enum Mutant {
     /// W3: an end that was heard of is not remembered.
     EndForgotten,
 }
+
+impl Mutant {
+    pub(crate) const ALL: [Self; 18] = [
+        Self::QueuedInvalidation,
+        Self::LeaseAfterLookUp,
+        Self::FailedSubscribeIgnored,
+        Self::ClockStopsInSuspend,
+        Self::ClockBeforeLookUp,
+        Self::WriteThrough,
+        Self::OwnCopyKept,
+        Self::NoPlaceholderGuard,
+        Self::LeaseStampedAtReply,
+        Self::StampNotChecked,
+        Self::FillFromAnotherNode,
+        Self::StampNotedAtInsert,
+        Self::PingForHeartbeat,
+        Self::NoMajorityAndLapse,
+        Self::StampBeforeLease,
+        Self::JoinedUnchecked,
+        Self::SunsubscribeOverlooked,
+        Self::EndForgotten,
+    ];
+}
