@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 #[cfg(test)]
 use super::mutant::Mutant;
 use super::parts::{BUCKETS, Word};
-use super::time::{Monotonic, nanos};
+use crate::session::{Monotonic, nanos};
 
 /// How many connections, that is primaries, there may be at a time.
 pub const MAX_CONNECTIONS: usize = 1 << SLOT_BITS;

@@ -8,7 +8,7 @@ use super::l1::L1;
 #[cfg(test)]
 use super::mutant::Mutant;
 use super::parts::{Entry, Guard, Keyed, Map, Parts, Value};
-use super::time::Monotonic;
+use crate::session::Monotonic;
 
 /// What to do after a miss.
 pub enum Begun<'a, K: Keyed, V: Value, P: Parts> {

@@ -5,7 +5,7 @@ use super::l1::L1;
 #[cfg(test)]
 use super::mutant::Mutant;
 use super::parts::{Entry, Keyed, Map, Parts, Value};
-use super::time::Monotonic;
+use crate::session::Monotonic;
 
 /// One step of a hit. Other threads may do anything between two of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,7 +11,7 @@ use super::message::{Kind, Message};
 #[cfg(test)]
 use super::mutant::Mutant;
 use super::parts::{Keyed, Limits, Map, Parts, Product, Value};
-use super::time::Monotonic;
+use crate::session::Monotonic;
 use super::tombstones::Tombstones;
 
 /// How long things may be kept and how many.

@@ -19,8 +19,8 @@ mod parts;
 #[cfg(test)]
 mod simulation;
 mod start;
-mod time;
 mod tombstones;
+mod transport;
 
 pub use cover::{ConnectionId, Cover, EndConnection, MAX_CONNECTIONS, Nonce, Stamp};
 pub use fill::{Answer, Begun, Completed, Fill, Record, Refusal, Source};
@@ -28,4 +28,4 @@ pub use hit::{Miss, Served};
 pub use l1::{Bounds, L1};
 pub use parts::{AtLeast, BUCKETS, Entry, Guard, Keyed, Limits, Map, Parts, Product, QuickMap, Value, Word};
 pub use start::{NoL1, Store, may_hold};
-pub use time::Monotonic;
+pub use transport::{Feed, Pace, Transport};

@@ -10,7 +10,7 @@ use quick_cache::Weighter;
 use quick_cache::sync::{Cache, DefaultLifecycle, PlaceholderGuard};
 
 use super::cover::Stamp;
-use super::time::Monotonic;
+use crate::session::Monotonic;
 
 /// How many buckets there are, for the whole life of a deployment.
 pub const BUCKETS: usize = 1024;

@@ -5,7 +5,7 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::time::Duration;
 
-use super::time::Monotonic;
+use crate::session::Monotonic;
 
 /// Ended ids, each kept for the same time after it was last heard of, oldest first.
 #[derive(Debug)]

@@ -57,15 +57,41 @@ impl Serialize for Timestamp {
     }
 }
 
-/// A point on the monotonic clock that also counts suspended time (`CLOCK_BOOTTIME`), in nanoseconds.
+/// A point on the monotonic clock that also counts suspended time (`CLOCK_BOOTTIME`); only ever compared with others of
+/// the same machine (rule T).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Monotonic(pub u64);
+pub struct Monotonic(u64);
 
 impl Monotonic {
+    /// The point so many nanoseconds after the clock's zero.
+    pub const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    /// Nanoseconds since the clock's zero.
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
     /// The time from `earlier` to this, zero where it lies after.
-    pub fn since(self, earlier: Self) -> Duration {
+    pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
+
+    /// This point moved on by `duration`; a deadline too far to be counted is the end of time.
+    pub fn after(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(nanos(duration)))
+    }
+
+    /// Whether this is more than `bound` nanoseconds after `earlier`.
+    pub(crate) const fn lapsed(self, earlier: Self, bound: u64) -> bool {
+        self.0.saturating_sub(earlier.0) > bound
+    }
+}
+
+/// A duration in nanoseconds, capped at what 64 bits hold (584 years).
+pub(crate) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Where the time comes from; a parameter, so that tests can drive it.

@@ -20,6 +20,7 @@ pub use types::{
     Replay, Rotated, Rotation, Snapshot, Step, Touch, UserLimit,
 };
 
+use crate::coherence::ConnectionId;
 use crate::session::{Activity, Bucket, CartItem, JsonMap, Keyring, OperationId, ServerId, SessionId, UserId};
 
 /// The outcome of a store operation.
@@ -37,6 +38,10 @@ pub trait SessionStore: Send + Sync + 'static {
 
     /// Reads a session.
     async fn get(&self, id: SessionId) -> Result<Lookup>;
+
+    /// Reads a session for L1 (rule F1): at the first attempt, and from the very node to which the connection leads that
+    /// covers its bucket. Fails where that node is another by now.
+    async fn get_covered(&self, id: SessionId, connection: ConnectionId) -> Result<Lookup>;
 
     /// Makes a session, and room for it where the limit's policy says so. A second run with the same id makes nothing.
     async fn create(&self, new: NewSession, operation: OperationId) -> Result<Created>;

@@ -87,6 +87,27 @@ metrics! {
     store_connections: IntCounter = "cloakroom_store_connections_total";
     /// Times that the map of the cluster's slots was read.
     store_topology_refreshes: IntCounter = "cloakroom_store_topology_refreshes_total";
+    /// Reads of sessions, by source: l1, joined (another request's fill), store or strong.
+    reads: IntCounterVec = "cloakroom_reads_total" ["source"];
+    /// Reads that L1 did not answer, by reason.
+    l1_misses: IntCounterVec = "cloakroom_l1_misses_total" ["reason"];
+    /// Records that were read and not kept in L1, by the rule that forbade it.
+    l1_fills_refused: IntCounterVec = "cloakroom_l1_fills_refused_total" ["reason"];
+    /// Sessions in L1.
+    l1_entries: IntGauge = "cloakroom_l1_entries";
+    /// Buckets whose invalidations this server hears, of 1024.
+    l1_covered_buckets: IntGauge = "cloakroom_l1_covered_buckets";
+    /// Coherence connections that ended (L3): their buckets are read from the store until they stand again.
+    coherence_connections_ended: IntCounter = "cloakroom_coherence_connections_ended_total";
+    /// How long this server's own changes took from the store's answer until their invalidation was heard here, in
+    /// seconds.
+    invalidation_delay: Histogram = "cloakroom_invalidation_delay_seconds";
+    /// Hits that the sampler held against the primary.
+    staleness_samples: IntCounter = "cloakroom_staleness_samples_total";
+    /// How long L1 went on answering with a state after the primary was seen to have another, in seconds; sampled.
+    staleness_observed: Histogram = "cloakroom_staleness_observed_seconds";
+    /// Sampled hits that were older than the staleness bound. Anything but zero breaks the promise.
+    staleness_violations: IntCounter = "cloakroom_staleness_violations_total";
     /// Requests answered, by listener, method, route and status.
     http_requests: IntCounterVec = "cloakroom_http_requests_total" ["listener", "method", "route", "status"];
     /// How long requests took, in seconds, by route.

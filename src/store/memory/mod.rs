@@ -14,6 +14,7 @@ mod read;
 mod rotate;
 mod stream;
 mod touch;
+mod transport;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +30,7 @@ use super::{
     BucketCounts, Change, Created, End, Ended, Event, EventId, Filter, Increment, Lineage, Lookup, NewSession, Replay,
     Result, Rotated, Rotation, SessionStore, Snapshot, Step, StoreError, Touch,
 };
+use crate::coherence::ConnectionId;
 use crate::session::{
     Activity, Bucket, CartItem, Clock, JsonMap, Keyring, OperationId, Random, RandomError, ServerId, SessionId,
     Timestamp, UserId,
@@ -83,6 +85,10 @@ impl SessionStore for MemoryStore {
 
     async fn get(&self, id: SessionId) -> Result<Lookup> {
         self.lock(id.bucket()).get(id)
+    }
+
+    async fn get_covered(&self, id: SessionId, _connection: ConnectionId) -> Result<Lookup> {
+        self.get(id).await
     }
 
     async fn create(&self, new: NewSession, operation: OperationId) -> Result<Created> {

@@ -95,21 +95,33 @@ impl Stream {
     }
 }
 
+/// Called with each event inside the critical section that made it; false ends the calls.
+type Hook = Box<dyn Fn(&Event) -> bool + Send + Sync>;
+
 /// Those who want all events.
 #[derive(Default)]
-pub(super) struct Listeners(Mutex<Vec<mpsc::Sender<Event>>>);
+pub(super) struct Listeners {
+    senders: Mutex<Vec<mpsc::Sender<Event>>>,
+    hooks: Mutex<Vec<Hook>>,
+}
 
 impl Listeners {
     pub(super) fn add(&self) -> mpsc::Receiver<Event> {
         let (sender, receiver) = mpsc::channel(LISTENER_CAPACITY);
-        self.0.lock().push(sender);
+        self.senders.lock().push(sender);
         receiver
     }
 
     /// Hands the event to each. Who has no room for it loses the stream, and so knows that something is missing.
     pub(super) fn send(&self, event: &Event) {
-        self.0
+        self.hooks.lock().retain(|hook| hook(event));
+        self.senders
             .lock()
             .retain(|listener| listener.try_send(event.clone()).is_ok());
+    }
+
+    /// Has every event told to a hook before its change is seen by anyone who asks the store afterwards.
+    pub(super) fn hook(&self, hook: Hook) {
+        self.hooks.lock().push(hook);
     }
 }

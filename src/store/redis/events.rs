@@ -166,7 +166,7 @@ impl RedisStore {
                 () = sender.closed() => return,
                 () = &mut broken => return,
                 _ = tick.tick() => {
-                    let answers = join_all(lines.iter().map(|line| line.subscriber.heartbeat(&line.key))).await;
+                    let answers = join_all(lines.iter().map(|line| line.subscriber.heartbeat(&line.key, 0))).await;
                     if answers.iter().any(redis::RedisResult::is_err) {
                         self.0.router.refresh().await;
                         return;

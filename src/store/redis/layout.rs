@@ -145,6 +145,13 @@ pub(super) async fn node_timeout(router: &Router) -> Option<Duration> {
     value.parse().ok().map(Duration::from_millis)
 }
 
+/// Whether a primary that was cut off goes on answering; nothing where CONFIG is refused.
+pub(super) async fn reads_when_down(router: &Router) -> Option<bool> {
+    let topology = router.topology();
+    let value = setting(router, topology.primaries.first()?, "cluster-allow-reads-when-down").await?;
+    Some(value == "yes")
+}
+
 /// A setting of a node; nothing where CONFIG is refused, as managed Redis does.
 async fn setting(router: &Router, node: &Node, name: &str) -> Option<String> {
     let command = redis::cmd("CONFIG").arg("GET").arg(name).to_owned();

@@ -18,9 +18,11 @@ mod router;
 mod scripts;
 mod subscriber;
 mod topology;
+mod transport;
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use redis::Value;
 
 pub use options::{Credentials, RedisOptions};
@@ -48,6 +50,8 @@ struct Inner {
     keyring: Keyring,
     random: Arc<dyn Random>,
     metrics: Metrics,
+    /// The nodes to which the transport's connections lead.
+    lines: ArcSwap<transport::Lines>,
 }
 
 impl RedisStore {
@@ -71,6 +75,7 @@ impl RedisStore {
             keyring,
             random,
             metrics,
+            lines: ArcSwap::default(),
         })))
     }
 
@@ -102,6 +107,16 @@ impl RedisStore {
             asked: answer.asked,
             durable: answer.durable,
         })
+    }
+
+    /// Runs a script at one node, once: no redirect is followed and nothing is tried again.
+    async fn run_at(&self, node: &Arc<Node>, call: BucketCall<'_>) -> Result<Done> {
+        let timer = self.0.metrics.store_duration.with_label_values(&[call.script.name]).start_timer();
+        let outcome = self.0.router.call_at(node, &call.routed()).await;
+        timer.observe_duration();
+        let label = if outcome.is_ok() { "ok" } else { "failed" };
+        self.0.metrics.store_operations.with_label_values(&[call.script.name, label]).inc();
+        Ok(Done { value: outcome?, node: Arc::clone(node), asked: false, durable: None })
     }
 
     /// Opens an answer; one that belongs to another request costs its connection.

@@ -5,6 +5,7 @@ use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::mpsc;
 
 use super::{BucketCall, Done, RedisStore, Result, codec};
+use crate::coherence::ConnectionId;
 use crate::session::clock_millis as millis;
 use crate::session::{
     Activity, Bucket, CartItem, JsonMap, Keyring, MAX_ACTIVITIES, OperationId, ServerId, SessionId, Timestamp, UserId,
@@ -84,18 +85,19 @@ impl RedisStore {
             durable: false,
         };
         let done = self.run(call).await?;
-        let (head, mut reply) = self.open(&done, text.as_str())?;
-        let lookup = match head.status {
+        Ok((self.looked_up(&done, text.as_str())?, done.asked))
+    }
+
+    fn looked_up(&self, done: &Done, tag: &str) -> Result<Lookup> {
+        let (head, mut reply) = self.open(done, tag)?;
+        match head.status {
             "found" => {
                 let found = parse_id(reply.text()?)?;
-                Lookup::Found(self.snapshot(&done, &mut reply, found, &head)?)
+                Ok(Lookup::Found(self.snapshot(done, &mut reply, found, &head)?))
             }
-            "replayed" => Lookup::Replayed {
-                current: parse_id(reply.text()?)?,
-            },
-            _ => Lookup::Missing,
-        };
-        Ok((lookup, done.asked))
+            "replayed" => Ok(Lookup::Replayed { current: parse_id(reply.text()?)? }),
+            _ => Ok(Lookup::Missing),
+        }
     }
 
     async fn touch_with(&self, touch: &Touch, give_back: bool) -> Result<(Done, String)> {
@@ -133,6 +135,22 @@ impl SessionStore for RedisStore {
             (Lookup::Missing, true) => Ok(self.look_up(id, &self.0.keys.alias(&id)).await?.0),
             (lookup, _) => Ok(lookup),
         }
+    }
+
+    async fn get_covered(&self, id: SessionId, connection: ConnectionId) -> Result<Lookup> {
+        let node = self.0.lines.load().get(&connection).cloned();
+        let node = node.ok_or_else(|| StoreError::Unavailable("its connection has ended".to_owned()))?;
+        let key = self.0.keys.session(&id);
+        let text = id.text();
+        let call = BucketCall {
+            script: &self.0.scripts.get,
+            bucket: id.bucket(),
+            keys: &[key.as_bytes()],
+            arguments: &[text.as_str().as_bytes(), text.as_str().as_bytes()],
+            durable: false,
+        };
+        let done = self.run_at(&node, call).await?;
+        self.looked_up(&done, text.as_str())
     }
 
     async fn create(&self, new: NewSession, operation: OperationId) -> Result<Created> {

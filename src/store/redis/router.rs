@@ -173,6 +173,18 @@ impl Router {
         }
     }
 
+    /// Runs a script at one node. Only a script that the node does not know is sent again, as its source: nothing was
+    /// read before.
+    pub(super) async fn call_at(&self, node: &Node, call: &Call<'_>) -> Result<Value, StoreError> {
+        let outcome = match node.send(&call.command(false)).await {
+            Err(error) if matches!(error.kind(), ErrorKind::Server(ServerErrorKind::NoScript)) => {
+                node.send(&call.command(true)).await
+            }
+            outcome => outcome,
+        };
+        outcome.map_err(|error| failure(&error))
+    }
+
     async fn send(
         &self,
         node: &Node,
@@ -217,7 +229,7 @@ impl Router {
         }
     }
 
-    fn node_at(&self, address: &Address) -> Arc<Node> {
+    pub(super) fn node_at(&self, address: &Address) -> Arc<Node> {
         let mut nodes = self.nodes.lock();
         let node = nodes
             .entry(address.clone())

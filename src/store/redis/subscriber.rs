@@ -42,13 +42,14 @@ impl Subscriber {
         .map(|_| ())
     }
 
-    /// Asks for a key of this primary: the answer shows that it still serves the key's slot, which PING does not.
-    pub(super) async fn heartbeat(&self, key: &str) -> RedisResult<()> {
+    /// A keyed heartbeat: the answer, which carries the nonce, shows that this primary still serves the key's slot. PING
+    /// would not: a primary that was cut off answers it for ever.
+    pub(super) async fn heartbeat(&self, key: &str, nonce: u64) -> RedisResult<u64> {
         let mut connection = self.connection.clone();
-        let command = redis::cmd("EXISTS").arg(key).to_owned();
+        let command = redis::cmd("EVAL_RO").arg("return ARGV[1]").arg(1).arg(key).arg(nonce).to_owned();
         let asking = connection.req_packed_command(&command);
         match tokio::time::timeout(self.limit, asking).await {
-            Ok(answer) => answer.and_then(redis::Value::extract_error).map(|_| ()),
+            Ok(answer) => redis::from_redis_value(answer.and_then(redis::Value::extract_error)?).map_err(Into::into),
             Err(_) => Err(std::io::Error::from(std::io::ErrorKind::TimedOut).into()),
         }
     }

@@ -102,6 +102,15 @@ impl SlotMap {
     }
 }
 
+impl SlotMap {
+    /// The primary of a bucket.
+    pub(super) fn primary_of(&self, bucket: Bucket) -> Option<&Address> {
+        let slot = slot_of_bucket(bucket);
+        let range = self.ranges.iter().find(|range| (range.first..=range.last).contains(&slot))?;
+        Some(&range.primary)
+    }
+}
+
 impl SlotRange {
     fn parse(value: &Value, asked: &Address) -> Option<Self> {
         let Value::Array(fields) = value else { return None };

@@ -1,0 +1,161 @@
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use redis::{PushInfo, PushKind, Value};
+use tokio_util::sync::CancellationToken;
+
+use super::super::RedisStore;
+use super::super::keys::Keys;
+use super::super::node::Node;
+use super::super::subscriber::Subscriber;
+use crate::coherence::message::Message;
+use crate::coherence::{ConnectionId, Feed, Nonce, Pace};
+use crate::session::{Bucket, Clock, Monotonic, SessionId};
+
+/// One connection from its beginning to its end (L3).
+pub(super) struct Line {
+    pub(super) store: RedisStore,
+    pub(super) l1: Arc<dyn Feed>,
+    pub(super) pace: Pace,
+    pub(super) node: Arc<Node>,
+    /// The buckets that a majority of the primaries places at this node.
+    pub(super) buckets: Vec<Bucket>,
+}
+
+impl Line {
+    /// Subscribes, then sends heartbeats until the connection ends for whatever reason. `asked` is the time before the
+    /// majority was asked.
+    pub(super) async fn run(self, asked: Monotonic) {
+        let Some(connection) = self.l1.cover().connection_begun(asked) else { return };
+        let reason = self.hold(connection).await.unwrap_or_else(|reason| reason);
+        self.l1.cover().connection_ended(connection);
+        self.store.forget_line(connection);
+        if !self.pace.stop.is_cancelled() {
+            self.store.0.metrics.coherence_connections_ended.inc();
+            tracing::info!(node = %self.node.address, reason, "a coherence connection ended: its buckets are read from redis");
+        }
+    }
+
+    async fn hold(&self, connection: ConnectionId) -> Result<String, String> {
+        let broken = CancellationToken::new();
+        let listener = listener(Arc::clone(&self.l1), Arc::clone(&self.pace.clock), connection, broken.clone());
+        let subscriber = Subscriber::connect(self.store.0.router.dialer(), &self.node.address, listener)
+            .await
+            .map_err(|error| error.to_string())?;
+        self.store.remember_line(connection, &self.node);
+        tokio::select! {
+            () = self.pace.stop.cancelled() => Ok("its buckets moved, or this server stops".to_owned()),
+            () = broken.cancelled() => Err("disconnected, unsubscribed, or sent what cannot be understood".to_owned()),
+            outcome = self.subscribe_and_beat(&subscriber, connection) => outcome,
+        }
+    }
+
+    async fn subscribe_and_beat(&self, subscriber: &Subscriber, connection: ConnectionId) -> Result<String, String> {
+        let mut subscribing: FuturesUnordered<_> = self
+            .buckets
+            .iter()
+            .map(|bucket| async move {
+                let channel = self.store.0.keys.invalidations(*bucket);
+                (*bucket, subscriber.subscribe(&[channel]).await)
+            })
+            .collect();
+        let mut refused = None;
+        while let Some((bucket, outcome)) = subscribing.next().await {
+            match outcome {
+                Ok(()) => {
+                    self.l1.cover().subscribed(bucket.number(), connection);
+                }
+                // The bucket stays without cover; the next survey finds out where it is.
+                Err(error) if error.code().is_some() => {
+                    self.l1.cover().unsubscribed(bucket.number(), connection);
+                    refused = Some(error.to_string());
+                }
+                Err(error) => return Err(error.to_string()),
+            }
+        }
+        drop(subscribing);
+        match refused {
+            Some(refused) => Err(format!("a subscription was refused: {refused}")),
+            None => self.beat(subscriber, connection).await,
+        }
+    }
+
+    /// Sends a heartbeat every h, whether or not the one before was answered: on a key of this primary, for a node that
+    /// was cut off goes on answering PING.
+    async fn beat(&self, subscriber: &Subscriber, connection: ConnectionId) -> Result<String, String> {
+        let Some(first) = self.buckets.first() else { return Ok("nothing to cover".to_owned()) };
+        let key = self.store.0.keys.counts(*first);
+        let cover = self.l1.cover();
+        let mut tick = tokio::time::interval(self.pace.heartbeat);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut replies = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                _ = tick.tick() => {
+                    let nonce = cover.heartbeat_sent(connection, self.pace.clock.monotonic()).map_err(|end| end.to_string())?;
+                    replies.push(subscriber.heartbeat(&key, nonce.get()));
+                }
+                Some(reply) = replies.next() => {
+                    let nonce = reply.map_err(|error| error.to_string())?;
+                    let now = self.pace.clock.monotonic();
+                    cover.heartbeat_reply(connection, Nonce::from_reply(nonce), now).map_err(|end| end.to_string())?;
+                }
+            }
+        }
+    }
+}
+
+/// Applies what is pushed, in the connection's reader (F2). What cannot be understood, a disconnect, and a `sunsubscribe`
+/// that nobody asked for (the client library loses count of replies by it) end the connection right there.
+fn listener(
+    l1: Arc<dyn Feed>,
+    clock: Arc<dyn Clock>,
+    connection: ConnectionId,
+    broken: CancellationToken,
+) -> impl Fn(PushInfo) + Send + Sync + 'static {
+    move |push| {
+        let understood = match push.kind {
+            PushKind::SMessage => hear(&*l1, &*clock, &push),
+            PushKind::Disconnection | PushKind::SUnsubscribe => None,
+            _ => Some(()),
+        };
+        if understood.is_none() {
+            l1.cover().connection_ended(connection);
+            broken.cancel();
+        }
+    }
+}
+
+fn hear(l1: &dyn Feed, clock: &dyn Clock, push: &PushInfo) -> Option<()> {
+    let [Value::BulkString(channel), Value::BulkString(payload)] = push.data.as_slice() else { return None };
+    let bucket = Keys::bucket_of(channel)?;
+    match Message::parse::<SessionId>(payload) {
+        Ok(message) => {
+            l1.heard(bucket.number(), &message, clock.monotonic());
+            Some(())
+        }
+        Err(error) => {
+            tracing::warn!(%bucket, %error, "an invalidation that cannot be understood");
+            None
+        }
+    }
+}
+
+impl RedisStore {
+    fn remember_line(&self, connection: ConnectionId, node: &Arc<Node>) {
+        self.0.lines.rcu(|lines| {
+            let mut lines: HashMap<_, _> = (**lines).clone();
+            lines.insert(connection, Arc::clone(node));
+            lines
+        });
+    }
+
+    fn forget_line(&self, connection: ConnectionId) {
+        self.0.lines.rcu(|lines| {
+            let mut lines: HashMap<_, _> = (**lines).clone();
+            lines.remove(&connection);
+            lines
+        });
+    }
+}
