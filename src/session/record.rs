@@ -1,3 +1,6 @@
+use std::any::Any;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -54,6 +57,48 @@ pub struct Session {
     /// Whether it was made by a rotation and its token has not been used yet.
     #[serde(skip)]
     pub unconfirmed: bool,
+    /// What is remembered along with it.
+    #[serde(skip)]
+    pub memo: Memo,
+}
+
+/// What a server remembers along with the session that it holds in memory; no part of the record. A copy remembers
+/// nothing, for it is made to be changed.
+#[derive(Default)]
+pub struct Memo {
+    /// The last use that was noted here, in milliseconds of the store's clock.
+    noted_use: AtomicU64,
+    /// What a face made of the session.
+    rendered: OnceLock<Box<dyn Any + Send + Sync>>,
+}
+
+impl Memo {
+    /// Notes a use, unless one was noted less than `interval` before. Whether it did.
+    pub fn note_use(&self, now: Timestamp, interval: Duration) -> bool {
+        let noted = self.noted_use.load(Ordering::Relaxed);
+        let due = now.since(Timestamp::from_millis(noted)) >= interval;
+        due && self
+            .noted_use
+            .compare_exchange(noted, now.as_millis(), Ordering::Relaxed, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    /// What the first caller made of the session; nothing where that is of another type.
+    pub fn rendered<T: Send + Sync + 'static>(&self, render: impl FnOnce() -> T) -> Option<&T> {
+        self.rendered.get_or_init(|| Box::new(render())).downcast_ref()
+    }
+}
+
+impl Clone for Memo {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl std::fmt::Debug for Memo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Memo")
+    }
 }
 
 /// Whether a session is alive at a time.
@@ -78,6 +123,21 @@ impl Session {
     /// When the session ends if it was last active at this time.
     pub fn deadline(&self, last_activity: Timestamp) -> Timestamp {
         last_activity.plus(self.idle).min(self.absolute_expires_at)
+    }
+
+    /// What the session takes in memory, about, in bytes: itself, and what a face makes of it.
+    pub fn weight(&self) -> u32 {
+        const FIXED: u64 = 1_100;
+        let names = self
+            .roles
+            .iter()
+            .chain(&self.permissions)
+            .map(|name| name.len() as u64 + 24)
+            .sum::<u64>();
+        let values = |map: &JsonMap| super::data_bytes(map) + 64 * map.len() as u64;
+        // Data and metadata are there twice: as values, and as the text that is sent.
+        let weight = FIXED + 2 * (names + values(&self.data) + values(&self.metadata));
+        u32::try_from(weight).unwrap_or(u32::MAX)
     }
 
     /// How long a touch may wait before it must be recorded: a tenth of the idle timeout, a minute at most.

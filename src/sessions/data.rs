@@ -49,17 +49,17 @@ impl Sessions {
             max_bytes: self.0.settings.max_bytes,
             operation,
         };
-        Ok(self.0.store.increment(id, increment).await?)
+        self.changing(id, self.0.store.increment(id, increment)).await
     }
 
     /// Adds a line to a session's cart and gives the cart.
     pub async fn add_to_cart(&self, id: SessionId, item: CartItem) -> Result<Vec<CartItem>> {
         let operation = self.operation()?;
-        Ok(self
-            .0
-            .store
-            .add_to_cart(id, item, self.0.settings.max_bytes, operation)
-            .await?)
+        self.changing(
+            id,
+            self.0.store.add_to_cart(id, item, self.0.settings.max_bytes, operation),
+        )
+        .await
     }
 
     /// A session's cart, empty where nothing was added yet.
@@ -73,15 +73,13 @@ impl Sessions {
 
     /// Records a use at once.
     pub async fn touch(&self, id: SessionId) -> Result<Arc<Session>> {
-        let snapshot = self
-            .0
-            .store
-            .touch(Touch {
-                id,
-                age: Duration::ZERO,
-                migrate: None,
-            })
-            .await?;
+        let touch = Touch {
+            id,
+            age: Duration::ZERO,
+            migrate: None,
+        };
+        // A touch publishes nothing, but here the new deadline is known.
+        let snapshot = self.changing(id, self.0.store.touch(touch)).await?;
         self.0.metrics.touches.with_label_values(&["recorded"]).inc();
         Ok(snapshot.session)
     }
@@ -98,7 +96,7 @@ impl Sessions {
                 known: known.join(", "),
             });
         };
-        let snapshot = self.0.store.migrate(id, server).await?;
+        let snapshot = self.changing(id, self.0.store.migrate(id, server)).await?;
         self.0.metrics.sessions_migrated.with_label_values(&["request"]).inc();
         Ok(snapshot.session)
     }
@@ -112,6 +110,13 @@ impl Sessions {
     /// A session's activities, newest first.
     pub async fn activities(&self, id: SessionId) -> Result<Vec<Activity>> {
         Ok(self.0.store.activities(id).await?)
+    }
+
+    /// Drops a session that was changed under a former id.
+    pub(super) fn drop_own(&self, id: &SessionId) {
+        if let Some(cache) = &self.0.cache {
+            cache.drop_own(id);
+        }
     }
 
     pub(super) fn operation(&self) -> Result<OperationId> {

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::{Error, Result, Sessions, alive};
 use crate::session::{Session, SessionId, UserId};
-use crate::store::{End, EndReason, Ended, StoreError};
+use crate::store::{End, EndReason, Ended, Lineage, StoreError};
 
 impl Sessions {
     /// Ends a session. An unknown one is no error. Where durability was asked for and not reached, the session has
@@ -49,15 +49,31 @@ impl Sessions {
             // A conditional end must not be repeated without its condition.
             Err(error) if error.leaves_truth_unknown() && end.if_version.is_none() => {
                 self.0.redo.record_unanswered(id, end.reason);
+                self.forget(&id);
             }
             Err(_) => {}
         }
         outcome
     }
 
-    pub(super) fn note_ended(&self, ended: &Ended, reason: EndReason, seen: &crate::store::Lineage) {
-        let ids = ended.sessions.iter().chain(&ended.kin).copied();
+    /// Keeps ends for repetition, and lets memory answer nothing for them (rule W3).
+    pub(super) fn remember_ends(&self, ids: impl IntoIterator<Item = SessionId>, reason: EndReason, seen: &Lineage) {
+        let ids: Vec<_> = ids.into_iter().collect();
+        for id in &ids {
+            self.forget(id);
+        }
         self.0.redo.record(ids, reason, seen);
+    }
+
+    fn forget(&self, id: &SessionId) {
+        if let Some(cache) = &self.0.cache {
+            cache.end(id, self.0.clock.monotonic());
+        }
+    }
+
+    pub(super) fn note_ended(&self, ended: &Ended, reason: EndReason, seen: &Lineage) {
+        let ids = ended.sessions.iter().chain(&ended.kin).copied();
+        self.remember_ends(ids, reason, seen);
         let count = ended.sessions.len() as u64;
         self.0
             .metrics

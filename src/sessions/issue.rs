@@ -162,7 +162,9 @@ impl Sessions {
     ) -> Result<Issued> {
         let token = self.new_token(id.bucket())?;
         let operation = OperationId::generate(&*self.0.random)?;
-        let rotated = self.0.store.rotate(id, rotation(token.id()), operation).await?;
+        let rotated = self
+            .changing(id, self.0.store.rotate(id, rotation(token.id()), operation))
+            .await?;
         self.0.metrics.sessions_rotated.with_label_values(&[kind]).inc();
         Ok(self.issued(token, rotated.snapshot, rotated.durable))
     }
@@ -184,7 +186,7 @@ impl Sessions {
                 .sessions_ended
                 .with_label_values(&[EndReason::Limit.as_str()])
                 .inc_by(ended);
-            self.0.redo.record(created.ended, EndReason::Limit, &seen);
+            self.remember_ends(created.ended, EndReason::Limit, &seen);
         }
         Ok(self.issued(token, created.snapshot, created.durable))
     }

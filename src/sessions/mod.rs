@@ -1,6 +1,7 @@
 //! The façade: the one object that every face calls. It ties together the store, the coalescing of touches, migration,
 //! the redo log of ends, events and metrics.
 
+mod cache;
 mod data;
 mod end;
 mod error;
@@ -14,14 +15,18 @@ mod validate;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
+pub use cache::CacheSettings;
 pub use error::Error;
 pub use events::{EventFeed, FeedItem};
 pub use requests::{
     Consistency, CreateRequest, Cursor, Freshness, InvalidReason, Issued, Page, PageRequest, Presented, RotateRequest,
     ServerInfo, Stats, ValidSession, Validation,
 };
+
+use cache::{Cache, Sampler};
 
 use crate::cluster::{RedoLog, View};
 use crate::session::{Classes, Clock, Random, ServerId, Session, SessionId, Verdict};
@@ -62,6 +67,8 @@ pub struct Settings {
     pub migration: MigrationPolicy,
     /// How long ends are kept for repetition: node timeout, lag and margin.
     pub redo_window: Duration,
+    /// How sessions are held in memory; nothing where they must not be.
+    pub cache: Option<CacheSettings>,
 }
 
 /// What the façade is built from.
@@ -93,6 +100,8 @@ struct Inner {
     redo: RedoLog,
     events: EventHub,
     stats: fleet::StatsCache,
+    cache: Option<Cache>,
+    sampler: Mutex<Option<Sampler>>,
 }
 
 impl Sessions {
@@ -100,6 +109,10 @@ impl Sessions {
     pub fn new(settings: Settings, parts: Parts) -> Self {
         let redo = RedoLog::new(Arc::clone(&parts.clock), settings.redo_window);
         let events = EventHub::new(Arc::clone(&parts.store), parts.metrics.clone());
+        let made = settings
+            .cache
+            .map(|cache| Cache::new(cache, settings.redo_window, parts.metrics.clone()));
+        let (cache, sampler) = made.unzip();
         Self(Arc::new(Inner {
             settings,
             store: parts.store,
@@ -111,6 +124,8 @@ impl Sessions {
             redo,
             events,
             stats: fleet::StatsCache::default(),
+            cache,
+            sampler: Mutex::new(sampler),
         }))
     }
 
@@ -147,17 +162,16 @@ impl Sessions {
         }
     }
 
-    /// The one way by which sessions are read.
-    async fn read(&self, id: SessionId, _freshness: Freshness) -> Result<Lookup> {
-        if self.0.redo.contains(&id) {
-            return Ok(Lookup::Missing);
-        }
-        let lookup = self.0.store.get(id).await?;
-        // The end may have come while the store was read.
-        match &lookup {
-            Lookup::Found(snapshot) if self.0.redo.contains(&snapshot.session.id) => Ok(Lookup::Missing),
-            _ => Ok(lookup),
-        }
+    /// Rule W2: what this server changes it drops from its memory before it answers, whether or not it was answered
+    /// itself.
+    async fn changing<T>(&self, id: SessionId, change: impl Future<Output = crate::store::Result<T>>) -> Result<T> {
+        let Some(cache) = &self.0.cache else {
+            return Ok(change.await?);
+        };
+        cache.will_change(&id, self.0.clock.monotonic());
+        let outcome = change.await;
+        cache.drop_own(&id);
+        Ok(outcome?)
     }
 }
 

@@ -58,7 +58,9 @@ impl Sessions {
         let migrate = self
             .moves_here(&session.server_id)
             .then(|| (session.server_id.clone(), self.0.settings.server_id.clone()));
-        let due = snapshot.now.since(session.last_activity_at) >= session.touch_interval();
+        let interval = session.touch_interval();
+        let due =
+            snapshot.now.since(session.last_activity_at) >= interval && session.memo.note_use(snapshot.now, interval);
         if due || migrate.is_some() {
             self.0.touches.add(
                 session.id,
@@ -117,6 +119,7 @@ impl Sessions {
             };
             self.0.metrics.touches.with_label_values(&[label]).inc();
             if label == "recorded" && use_.migrate.is_some() {
+                self.drop_own(id);
                 self.0.metrics.sessions_migrated.with_label_values(&["touch"]).inc();
             }
         }

@@ -69,7 +69,8 @@ impl Sessions {
         if !snapshot.session.unconfirmed || snapshot.session.id != presented {
             return snapshot;
         }
-        match self.0.store.confirm(presented, self.0.settings.rotation_grace).await {
+        let confirming = self.0.store.confirm(presented, self.0.settings.rotation_grace);
+        match self.changing(presented, confirming).await {
             Ok(confirmed) => confirmed,
             Err(error) => {
                 tracing::debug!(session_id = %presented, %error, "the first use of a rotated token was not noted");

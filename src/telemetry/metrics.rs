@@ -193,6 +193,15 @@ impl Metrics {
                 &self.store_retries,
                 &["moved", "ask", "tryagain", "clusterdown", "connection", "timeout"],
             ),
+            (&self.reads, &["l1", "joined", "store", "strong"]),
+            (
+                &self.l1_misses,
+                &["absent", "no_cover", "other_stamp", "lease_lapsed", "past_deadline"],
+            ),
+            (
+                &self.l1_fills_refused,
+                &["no_cover", "elsewhere", "other_id", "overtaken", "ended"],
+            ),
             (&self.callers, &["accepted", "missing", "invalid", "forbidden"]),
         ] {
             for value in values {

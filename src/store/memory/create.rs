@@ -1,6 +1,6 @@
 use super::bucket::{Record, State};
 use super::operations::Answer;
-use crate::session::{OperationId, Session, SessionId, data_bytes};
+use crate::session::{Memo, OperationId, Session, SessionId, data_bytes};
 use crate::store::{Created, EndReason, Ended, EventKind, LimitPolicy, NewSession, Result, StoreError, UserLimit};
 
 impl State {
@@ -106,6 +106,7 @@ impl State {
             idle: new.timeouts.idle,
             fingerprint: new.fingerprint,
             unconfirmed: false,
+            memo: Memo::default(),
         }
     }
 }

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::reply::Reply;
 use crate::session::{
-    ClassName, Json, JsonMap, Security, SecurityChange, ServerId, Session, SessionId, Timestamp, UserId,
+    ClassName, Json, JsonMap, Memo, Security, SecurityChange, ServerId, Session, SessionId, Timestamp, UserId,
 };
 use crate::store::{Change, NewSession, Snapshot, StoreError};
 
@@ -237,5 +237,6 @@ fn session(id: SessionId, core: Core, meta: &str, data: JsonMap, unconfirmed: bo
         idle: Duration::from_millis(idle),
         fingerprint: core.fingerprint,
         unconfirmed,
+        memo: Memo::default(),
     })
 }

@@ -95,7 +95,9 @@ impl RedisStore {
                 let found = parse_id(reply.text()?)?;
                 Ok(Lookup::Found(self.snapshot(done, &mut reply, found, &head)?))
             }
-            "replayed" => Ok(Lookup::Replayed { current: parse_id(reply.text()?)? }),
+            "replayed" => Ok(Lookup::Replayed {
+                current: parse_id(reply.text()?)?,
+            }),
             _ => Ok(Lookup::Missing),
         }
     }

@@ -1,0 +1,440 @@
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use prometheus::IntCounter;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{Error, Result, Sessions};
+use crate::coherence::message::Message;
+use crate::coherence::{
+    Answer, Begun, Bounds, Cover, Feed, Fill, L1, Limits, Pace, Product, Record, Served, Source, Transport,
+};
+use crate::session::{Clock, Monotonic, Session, SessionId, Timestamp, Verdict};
+use crate::store::{Lookup, SessionStore, Snapshot, StoreError};
+use crate::telemetry::Metrics;
+
+/// One hit of so many is held against the primary.
+const SAMPLE_EVERY: u64 = 256;
+/// So many samples may wait; more are passed over.
+const SAMPLES: usize = 8;
+/// How often the sampler looks whether L1 still answers with what the primary no longer has.
+const SAMPLE_POLL: Duration = Duration::from_millis(2);
+/// How many own changes are followed to their invalidation at a time.
+const FOLLOWED: usize = 256;
+/// How many ends are remembered (rule W3).
+const MAX_ENDS: usize = 1_000_000;
+
+/// What a deployment decides about L1.
+#[derive(Debug, Clone, Copy)]
+pub struct CacheSettings {
+    /// B, the staleness bound.
+    pub staleness_bound: Duration,
+    /// h, how often the store is asked for a heartbeat.
+    pub heartbeat: Duration,
+    /// The most sessions that L1 holds.
+    pub max_entries: usize,
+    /// The most bytes that they take.
+    pub max_bytes: u64,
+    /// The oldest that an entry may get.
+    pub max_age: Duration,
+}
+
+/// A session in L1: what was read, and when.
+#[derive(Clone)]
+struct Held {
+    session: Arc<Session>,
+    /// The store's time in the answer.
+    now: Timestamp,
+    /// The time before the read was sent.
+    sent: Monotonic,
+}
+
+impl Held {
+    /// The session, and the store's time as far as this server can tell.
+    fn snapshot(self, now: Monotonic) -> Snapshot {
+        Snapshot {
+            session: self.session,
+            now: self.now.plus(now.since(self.sent)),
+        }
+    }
+}
+
+type SessionL1 = L1<SessionId, Held>;
+
+/// This server's L1 with what is measured about it.
+pub(super) struct Cache {
+    l1: Arc<SessionL1>,
+    hits: AtomicU64,
+    /// Found beforehand: a hit looks no label up.
+    reads_from_l1: IntCounter,
+    samples: mpsc::Sender<(SessionId, u64)>,
+    own_changes: Arc<OwnChanges>,
+    metrics: Metrics,
+}
+
+impl Cache {
+    /// An L1 without cover: it answers nothing until a transport feeds it.
+    pub(super) fn new(settings: CacheSettings, keep_ends: Duration, metrics: Metrics) -> (Self, Sampler) {
+        let l1 = Arc::new(L1::new(Bounds {
+            staleness: settings.staleness_bound,
+            max_age: settings.max_age,
+            keep_ends,
+            max_ends: MAX_ENDS,
+            limits: Limits {
+                entries: settings.max_entries,
+                bytes: settings.max_bytes,
+            },
+        }));
+        let (samples, taken) = mpsc::channel(SAMPLES);
+        let sampler = Sampler {
+            l1: Arc::clone(&l1),
+            taken,
+            bound: settings.staleness_bound,
+            metrics: metrics.clone(),
+        };
+        let own_changes = Arc::default();
+        let reads_from_l1 = metrics.reads.with_label_values(&["l1"]);
+        (
+            Self {
+                l1,
+                hits: AtomicU64::new(0),
+                reads_from_l1,
+                samples,
+                own_changes,
+                metrics,
+            },
+            sampler,
+        )
+    }
+
+    /// What a transport feeds.
+    fn feed(&self) -> Arc<dyn Feed> {
+        let own_changes = Arc::clone(&self.own_changes);
+        Arc::new(MeasuredFeed {
+            l1: Arc::clone(&self.l1),
+            own_changes,
+            metrics: self.metrics.clone(),
+        })
+    }
+
+    /// Rule H1: what L1 answers.
+    fn hit(&self, id: &SessionId, clock: &dyn Clock) -> Option<Snapshot> {
+        let now = Cell::new(Monotonic::default());
+        let read_clock = || {
+            now.set(clock.monotonic());
+            now.get()
+        };
+        match self.l1.lookup(id, read_clock) {
+            Ok(Served { value, .. }) => {
+                self.reads_from_l1.inc();
+                let snapshot = value.snapshot(now.get());
+                if self.hits.fetch_add(1, Ordering::Relaxed).is_multiple_of(SAMPLE_EVERY) {
+                    // A sampler that is busy is no reason to wait.
+                    let _ = self.samples.try_send((*id, snapshot.session.version));
+                }
+                Some(snapshot)
+            }
+            Err(miss) => {
+                self.metrics.l1_misses.with_label_values(&[miss.label()]).inc();
+                None
+            }
+        }
+    }
+
+    /// Rule W2: this server changed the session.
+    pub(super) fn drop_own(&self, id: &SessionId) {
+        self.l1.drop_own(id);
+    }
+
+    /// Rule W3: this server ended the session.
+    pub(super) fn end(&self, id: &SessionId, now: Monotonic) {
+        self.l1.end(id, now);
+    }
+
+    /// A change of a session is about to be sent.
+    pub(super) fn will_change(&self, id: &SessionId, now: Monotonic) {
+        self.own_changes.begin(id, now);
+    }
+
+    pub(super) fn show(&self) {
+        self.metrics
+            .l1_entries
+            .set(i64::try_from(self.l1.len()).unwrap_or(i64::MAX));
+        self.metrics
+            .l1_covered_buckets
+            .set(i64::try_from(self.l1.cover().covered()).unwrap_or(i64::MAX));
+    }
+
+    pub(super) fn covered(&self) -> usize {
+        self.l1.cover().covered()
+    }
+}
+
+impl Sessions {
+    /// The one way by which sessions are read: from L1, or through it from the store.
+    pub(super) async fn read(&self, id: SessionId, freshness: super::Freshness) -> Result<Lookup> {
+        let Some(cache) = self
+            .0
+            .cache
+            .as_ref()
+            .filter(|_| freshness.consistency == super::Consistency::Bounded)
+        else {
+            return self.read_strong(id).await;
+        };
+        if let Some(snapshot) = cache.hit(&id, &*self.0.clock) {
+            if freshness
+                .min_version
+                .is_none_or(|wanted| snapshot.session.version >= wanted)
+            {
+                return Ok(Lookup::Found(snapshot));
+            }
+            return self.read_strong(id).await;
+        }
+        let lookup = self.read_through(cache, id).await?;
+        match (&lookup, freshness.min_version) {
+            // What a joined read brought may be older than what the caller has seen.
+            (Lookup::Found(snapshot), Some(wanted)) if snapshot.session.version < wanted => self.read_strong(id).await,
+            _ => Ok(lookup),
+        }
+    }
+
+    /// From the store of record, round L1.
+    async fn read_strong(&self, id: SessionId) -> Result<Lookup> {
+        self.0.metrics.reads.with_label_values(&["strong"]).inc();
+        if self.has_ended(&id) {
+            return Ok(Lookup::Missing);
+        }
+        let lookup = self.0.store.get(id).await?;
+        Ok(self.unless_ended(lookup))
+    }
+
+    /// Rules F1 and F3: joins a read that is under way, or reads, and keeps what may be kept.
+    async fn read_through(&self, cache: &Cache, id: SessionId) -> Result<Lookup> {
+        let clock = || self.0.clock.monotonic();
+        let fill = match cache.l1.begin_fill(&id, clock).await {
+            Begun::Ended => return Ok(Lookup::Missing),
+            Begun::Joined(served) => {
+                self.0.metrics.reads.with_label_values(&["joined"]).inc();
+                return Ok(Lookup::Found(served.value.snapshot(clock())));
+            }
+            Begun::Read(fill) => fill,
+        };
+        self.0.metrics.reads.with_label_values(&["store"]).inc();
+        let sent = clock();
+        let (lookup, source) = self.read_for(&fill, id).await?;
+        let snapshot = match lookup {
+            Lookup::Found(snapshot)
+                if snapshot.session.id == id && snapshot.session.verdict(snapshot.now) == Verdict::Alive =>
+            {
+                snapshot
+            }
+            other => {
+                // Rule A: nothing is held under an alias; and neither is absence, nor what has expired.
+                fill.absent();
+                return Ok(self.unless_ended(other));
+            }
+        };
+        let completed = fill.complete(&cache.l1, record(&snapshot, sent, source), clock);
+        if let Err(refusal) = completed.inserted {
+            self.0
+                .metrics
+                .l1_fills_refused
+                .with_label_values(&[refusal.label()])
+                .inc();
+        }
+        match completed.answer {
+            Answer::Serve(_) => Ok(Lookup::Found(snapshot)),
+            Answer::Ended => Ok(Lookup::Missing),
+            Answer::OtherId => Err(Error::Store(StoreError::Mismatch)),
+            Answer::TooSlow => self.read_again(id).await,
+        }
+    }
+
+    /// Where the read may become an entry, it goes to the node whose connection covers the bucket.
+    async fn read_for(&self, fill: &Fill<'_, SessionId, Held, Product>, id: SessionId) -> Result<(Lookup, Source)> {
+        if let Some(connection) = fill.connection()
+            && let Ok(lookup) = self.0.store.get_covered(id, connection).await
+        {
+            return Ok((lookup, Source::Asked));
+        }
+        Ok((self.0.store.get(id).await?, Source::Elsewhere))
+    }
+
+    /// Rule F3: an answer that took longer than the bound is asked for once more.
+    async fn read_again(&self, id: SessionId) -> Result<Lookup> {
+        let sent = self.0.clock.monotonic();
+        let lookup = self.read_strong(id).await?;
+        let took = self.0.clock.monotonic().since(sent);
+        if self.0.settings.cache.is_some_and(|cache| took > cache.staleness_bound) {
+            return Err(StoreError::Unavailable("its answers take longer than the staleness bound".to_owned()).into());
+        }
+        Ok(lookup)
+    }
+
+    /// Whether the session is known to have ended, whatever the store may say of it after a failover (rule W3).
+    fn has_ended(&self, id: &SessionId) -> bool {
+        let heard = |cache: &Cache| cache.l1.has_ended(id, self.0.clock.monotonic());
+        self.0.redo.contains(id) || self.0.cache.as_ref().is_some_and(heard)
+    }
+
+    fn unless_ended(&self, lookup: Lookup) -> Lookup {
+        match lookup {
+            Lookup::Found(snapshot) if self.has_ended(&snapshot.session.id) => Lookup::Missing,
+            other => other,
+        }
+    }
+
+    /// Feeds L1 from the store until it is told to stop; nothing to do where this server has none.
+    pub async fn keep_covered(&self, transport: Arc<dyn Transport>, stop: CancellationToken) {
+        let (Some(cache), Some(settings)) = (&self.0.cache, self.0.settings.cache) else {
+            return;
+        };
+        let sampler = self.0.sampler.lock().take();
+        let sampling = async {
+            if let Some(sampler) = sampler {
+                sampler.run(&*self.0.store, &*self.0.clock).await;
+            }
+            std::future::pending::<()>().await;
+        };
+        let pace = Pace {
+            heartbeat: settings.heartbeat,
+            clock: Arc::clone(&self.0.clock),
+            stop,
+        };
+        tokio::select! {
+            () = transport.feed(cache.feed(), pace) => {}
+            () = sampling => {}
+        }
+    }
+
+    /// Whether L1 answers for every bucket; true where this server has none.
+    pub fn is_covered(&self) -> bool {
+        self.0
+            .cache
+            .as_ref()
+            .is_none_or(|cache| cache.covered() == crate::coherence::BUCKETS)
+    }
+
+    /// Brings the gauges of L1 up to date.
+    pub fn show_cache(&self) {
+        if let Some(cache) = &self.0.cache {
+            cache.show();
+        }
+    }
+}
+
+fn record(snapshot: &Snapshot, sent: Monotonic, source: Source) -> Record<SessionId, Held> {
+    let session = &snapshot.session;
+    Record {
+        id: session.id,
+        value: Held {
+            session: Arc::clone(session),
+            now: snapshot.now,
+            sent,
+        },
+        bytes: session.weight(),
+        idle_left: session.expires_at.since(snapshot.now),
+        absolute_left: session.absolute_expires_at.since(snapshot.now),
+        source,
+    }
+}
+
+/// Own changes on their way, to measure how long their invalidations take.
+#[derive(Default)]
+struct OwnChanges(Mutex<HashMap<SessionId, Monotonic>>);
+
+impl OwnChanges {
+    fn begin(&self, id: &SessionId, now: Monotonic) {
+        let mut changes = self.0.lock();
+        if changes.len() >= FOLLOWED {
+            // Those that were never heard of: refused changes, or cover that was lost.
+            changes.clear();
+        }
+        changes.insert(*id, now);
+    }
+
+    fn heard(&self, id: &SessionId) -> Option<Monotonic> {
+        self.0.lock().remove(id)
+    }
+}
+
+/// L1 as the transport sees it, with the delay of invalidations measured.
+struct MeasuredFeed {
+    l1: Arc<SessionL1>,
+    own_changes: Arc<OwnChanges>,
+    metrics: Metrics,
+}
+
+impl Feed for MeasuredFeed {
+    fn cover(&self) -> &Cover {
+        self.l1.cover()
+    }
+
+    fn heard(&self, bucket: u16, message: &Message<'_>, now: Monotonic) {
+        self.l1.heard(bucket, message, now);
+        for id in message.ids::<SessionId>() {
+            if let Some(begun) = self.own_changes.heard(&id) {
+                self.metrics.invalidation_delay.observe(now.since(begun).as_secs_f64());
+            }
+        }
+    }
+}
+
+/// The live measure of the promise: holds a small share of the hits against the primary.
+pub(super) struct Sampler {
+    l1: Arc<SessionL1>,
+    taken: mpsc::Receiver<(SessionId, u64)>,
+    bound: Duration,
+    metrics: Metrics,
+}
+
+impl Sampler {
+    async fn run(mut self, store: &dyn SessionStore, clock: &dyn Clock) {
+        while let Some((id, served)) = self.taken.recv().await {
+            let Ok(lookup) = store.get(id).await else { continue };
+            self.metrics.staleness_samples.inc();
+            let present = match lookup {
+                Lookup::Found(snapshot) if snapshot.session.id == id => Some(snapshot.session.version),
+                _ => None,
+            };
+            if present == Some(served) {
+                continue;
+            }
+            self.follow(id, present, clock).await;
+        }
+    }
+
+    /// The primary has another state than the one that was served: follows how long L1 goes on answering with an older
+    /// one. That time is a lower bound of the staleness, for the change was made before it was seen.
+    async fn follow(&self, id: SessionId, present: Option<u64>, clock: &dyn Clock) {
+        let seen = clock.monotonic();
+        loop {
+            let looked = Cell::new(seen);
+            let read_clock = || {
+                looked.set(clock.monotonic());
+                looked.get()
+            };
+            let older = self
+                .l1
+                .lookup(&id, read_clock)
+                .is_ok_and(|served| present.is_none_or(|version| served.value.session.version < version));
+            let age = looked.get().since(seen);
+            if !older {
+                self.metrics.staleness_observed.observe(age.as_secs_f64());
+                return;
+            }
+            if age > self.bound {
+                tracing::error!(session_id = %id, ?age, "L1 answered with a state older than the staleness bound");
+                self.metrics.staleness_violations.inc();
+                self.metrics.staleness_observed.observe(age.as_secs_f64());
+                return;
+            }
+            tokio::time::sleep(SAMPLE_POLL).await;
+        }
+    }
+}
