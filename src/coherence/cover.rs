@@ -125,15 +125,19 @@ impl Control {
 impl<W: Word> Cover<W> {
     /// No cover yet; `bound` is B.
     pub fn new(bound: Duration) -> Self {
+        Self::sized(bound, BUCKETS, MAX_CONNECTIONS)
+    }
+
+    pub(super) fn sized(bound: Duration, buckets: usize, connections: usize) -> Self {
         let words = |count: usize| (0..count).map(|_| W::zero()).collect();
         let control = Control {
-            retired: vec![None; BUCKETS],
+            retired: vec![None; buckets],
             ..Control::default()
         };
         Self {
-            stamps: words(BUCKETS),
-            leases: words(MAX_CONNECTIONS),
-            serials: words(MAX_CONNECTIONS),
+            stamps: words(buckets),
+            leases: words(connections),
+            serials: words(connections),
             control: Mutex::new(control),
             bound: nanos(bound),
             #[cfg(test)]
@@ -159,7 +163,7 @@ impl<W: Word> Cover<W> {
             .unwrap_or(control.links.len());
         let slot = u16::try_from(free)
             .ok()
-            .filter(|slot| usize::from(*slot) < MAX_CONNECTIONS)?;
+            .filter(|slot| usize::from(*slot) < self.leases.len())?;
         if free == control.links.len() {
             control.links.push(None);
         }
@@ -316,7 +320,7 @@ impl<W: Word> Cover<W> {
 
     fn end(&self, control: &mut Control, connection: ConnectionId) {
         let slot = usize::from(connection.slot);
-        for bucket in 0..BUCKETS as u16 {
+        for bucket in 0..u16::try_from(self.stamps.len()).unwrap_or(u16::MAX) {
             if self.stamp(bucket).is_some_and(|stamp| stamp.slot() == slot) {
                 self.retire(control, bucket);
             }

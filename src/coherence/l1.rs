@@ -61,6 +61,16 @@ impl<K: Keyed, V: Value, P: Parts> L1<K, V, P> {
         l1
     }
 
+    /// The same with room for one bucket and one connection: every word is a point at which threads interleave.
+    #[cfg(test)]
+    pub(crate) fn small(bounds: Bounds, left_out: Option<Mutant>) -> Self {
+        let mut l1 = Self::new(bounds);
+        l1.left_out = left_out;
+        l1.cover = Cover::sized(bounds.staleness, 1, 1);
+        l1.cover.left_out = left_out;
+        l1
+    }
+
     /// Stamps and leases, for the transport to feed.
     pub fn cover(&self) -> &Cover<P::Word> {
         &self.cover

@@ -11,11 +11,15 @@
 mod cover;
 mod fill;
 mod hit;
+#[cfg(test)]
+mod interleavings;
 mod l1;
 pub mod message;
 #[cfg(test)]
 mod mutant;
 mod parts;
+#[cfg(test)]
+mod rule_tests;
 #[cfg(test)]
 mod simulation;
 mod start;

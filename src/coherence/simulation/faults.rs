@@ -51,11 +51,22 @@ pub(super) enum Fault {
 impl World<'_> {
     pub(super) fn draw_fault(&mut self) {
         let shard = self.prng.below(SHARDS);
-        let link = self.prng.below(self.links.len().max(1));
+        let open: Vec<usize> = (0..self.links.len()).filter(|link| self.links[*link].open).collect();
+        let link = if open.is_empty() {
+            0
+        } else {
+            open[self.prng.below(open.len())]
+        };
         let short = self.prng.between(100 * MS, 1900 * MS);
         let long = self.prng.between(2600 * MS, 9 * SECOND);
         let length = if self.prng.permille(500) { short } else { long };
-        let fault = match self.prng.below(11) {
+        let any = self.prng.below(11);
+        let kind = if self.prng.permille(700) {
+            self.weather.favourite.unwrap_or(any)
+        } else {
+            any
+        };
+        let fault = match kind {
             0 | 1 => Fault::PausePod {
                 pod: self.prng.below(PODS),
                 length,
@@ -123,8 +134,17 @@ impl World<'_> {
             }
             Fault::SlowLink { link, length } => {
                 let until = self.now + length;
-                if let Some(link) = self.links.get_mut(link) {
-                    link.slow_until = until;
+                if let Some(state) = self.links.get_mut(link) {
+                    state.slow_until = until;
+                    let deaf = self.prng.between(0, length);
+                    self.after(
+                        deaf,
+                        Event::Trouble(Fault::HalfOpen {
+                            link,
+                            up: false,
+                            down: true,
+                        }),
+                    );
                 }
             }
         }

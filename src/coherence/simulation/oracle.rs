@@ -22,6 +22,8 @@ pub(super) struct Oracle {
     truth: Vec<Time>,
     /// When each value was last held by a node that took itself for the primary.
     at_node: Vec<[Time; NODES]>,
+    /// The same, but counted only as long as the exception of the promise excuses a node.
+    excused: Vec<[Time; NODES]>,
     deposed_at: [Option<Time>; NODES],
     heard_end: [[Option<Time>; SESSIONS]; PODS],
     /// The last write of each pod to each session: when it ran, and when the pod had answered it.
@@ -47,6 +49,7 @@ impl Oracle {
         Self {
             truth: vec![0],
             at_node: vec![[0; NODES]],
+            excused: vec![[0; NODES]],
             deposed_at: [None; NODES],
             heard_end: [[None; SESSIONS]; PODS],
             own_write: [[None; SESSIONS]; PODS],
@@ -59,6 +62,7 @@ impl Oracle {
     pub(super) fn new_value(&mut self) -> u64 {
         self.truth.push(0);
         self.at_node.push([0; NODES]);
+        self.excused.push([0; NODES]);
         self.truth.len() as u64 - 1
     }
 
@@ -72,14 +76,15 @@ impl Oracle {
     pub(super) fn became_true_at(&mut self, node: usize, old: u64, new: u64, now: Time) {
         self.ended_at(node, old, now);
         self.at_node[index(new)][node] = NOW;
+        self.excused[index(new)][node] = NOW;
     }
 
     /// A node ceased to hold `value` as primary.
     pub(super) fn ended_at(&mut self, node: usize, value: u64, now: Time) {
-        let excused = self.deposed_at[node].map_or(now, |deposed| now.min(deposed + UNAWARE));
-        let end = &mut self.at_node[index(value)][node];
-        if *end == NOW {
-            *end = excused;
+        let value = index(value);
+        if self.at_node[value][node] == NOW {
+            self.at_node[value][node] = now;
+            self.excused[value][node] = self.deposed_at[node].map_or(now, |deposed| now.min(deposed + UNAWARE));
         }
     }
 
@@ -140,14 +145,14 @@ impl Oracle {
     fn last_true(&self, given: Given, now: Time, limited: bool) -> Time {
         let truth = self.truth[index(given.value)];
         let Some(node) = given.node else { return truth };
-        let at_node = self.at_node[index(given.value)][node];
-        let excuse = self.deposed_at[node].map(|deposed| now.min(deposed + UNAWARE));
-        let at_node = if limited && at_node == NOW {
-            excuse.unwrap_or(NOW)
-        } else {
-            at_node
+        if !limited {
+            return truth.max(self.at_node[index(given.value)][node]);
+        }
+        let excused = match (self.excused[index(given.value)][node], self.deposed_at[node]) {
+            (NOW, Some(deposed)) => now.min(deposed + UNAWARE),
+            (end, _) => end,
         };
-        truth.max(at_node)
+        truth.max(excused)
     }
 
     fn violation(&mut self, at: Time, what: String) {

@@ -203,7 +203,10 @@ impl World<'_> {
 
     pub(super) fn replicate(&mut self, from: usize, epoch: u64, session: usize, value: u64) {
         let shard = self.nodes[from].shard;
-        let lost = self.epoch[shard] != epoch || self.nodes[from].cut_off || self.owner[session % BUCKETS] != shard;
+        let lost = self.epoch[shard] != epoch
+            || self.nodes[from ^ 1].primary
+            || self.nodes[from].cut_off
+            || self.owner[session % BUCKETS] != shard;
         if !lost {
             self.nodes[from ^ 1].data[session] = value;
         }

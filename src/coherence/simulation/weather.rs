@@ -28,11 +28,14 @@ pub(super) struct Weather {
     pub(super) lag: Time,
     /// How often a pod asks a majority without need.
     pub(super) ask_gap: Time,
+    /// The kind of fault that strikes most, so that some runs are not too wild for what needs quiet round it.
+    pub(super) favourite: Option<usize>,
 }
 
 impl Weather {
     pub(super) fn draw(prng: &mut Prng) -> Self {
         let mut pick = |choices: &[Time]| choices[prng.below(choices.len())];
+        let favourite = [None, None, Some(2), Some(4), Some(7), Some(10)];
         Self {
             read_gap: pick(&[4 * MS, 10 * MS, 10 * MS, 40 * MS, 250 * MS]),
             write_gap: pick(&[20 * MS, 60 * MS, 200 * MS, SECOND]),
@@ -46,6 +49,7 @@ impl Weather {
             subscribe_fails_permille: pick(&[0, 100, 400]),
             lag: pick(&[MS, 20 * MS, 400 * MS]),
             ask_gap: pick(&[SECOND, 5 * SECOND]),
+            favourite: favourite[prng.below(favourite.len())],
         }
     }
 }
