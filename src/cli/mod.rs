@@ -1,4 +1,7 @@
 //! The command line.
 
+pub mod args;
 pub mod client;
+pub mod config_cmd;
 pub mod signals;
+pub mod token;
