@@ -389,8 +389,8 @@ async fn a_tls_handshake_that_does_not_come_is_closed() {
         ..Limits::default()
     };
     let server = start(Options {
-        tls,
         limits,
+        tls,
         ..Options::default()
     });
     let mut silent = connect(server.address).await;
