@@ -5,6 +5,7 @@
 
 mod error;
 mod event;
+mod memory;
 mod types;
 
 use async_trait::async_trait;
@@ -12,6 +13,7 @@ use tokio::sync::mpsc;
 
 pub use error::StoreError;
 pub use event::{EndReason, Event, EventId, EventKind, InvalidEventId};
+pub use memory::MemoryStore;
 pub use types::{
     BucketCounts, Change, Created, Durations, End, Ended, Filter, Increment, LimitPolicy, Lineage, Lookup, NewSession,
     Replay, Rotated, Rotation, Snapshot, Step, Touch, UserLimit,
