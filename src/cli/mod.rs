@@ -1,1 +1,5 @@
 //! The command line.
+
+pub mod args;
+pub mod config_cmd;
+pub mod token;

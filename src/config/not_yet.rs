@@ -1,0 +1,91 @@
+//! Settings whose features are not there yet: refused, so that nobody relies on what has no effect.
+
+/// Key patterns (`*` stands for any one level) and what they will do. A feature that arrives deletes its line.
+const NOT_YET: &[(&str, &str)] = &[
+    (
+        "token",
+        "short-lived tokens of a session are not available in this version",
+    ),
+    ("coherence", "the local cache cannot be tuned in this version"),
+    (
+        "session.recent_authentication",
+        "the age of an authentication is not checked in this version",
+    ),
+    (
+        "session.classes.*.serve_stale",
+        "stale sessions are not served in this version",
+    ),
+    ("encryption", "session data cannot be encrypted in this version"),
+    ("binding", "sessions cannot be bound to a client in this version"),
+    ("cookie.secrets", "cookies cannot be signed in this version"),
+    (
+        "cookie.preset",
+        "the default form of the cookie is the only one in this version",
+    ),
+    (
+        "http.cors_origins",
+        "calls from other origins are not supported in this version",
+    ),
+    ("http.throttle", "clients are not throttled in this version"),
+    (
+        "auth.cache_for",
+        "answers of forward authentication are not cacheable in this version",
+    ),
+    (
+        "auth.return_urls",
+        "forward authentication does not redirect in this version",
+    ),
+    ("otlp", "traces are not exported in this version"),
+];
+
+/// Why `key` is refused for now, if it is; `x_file` counts as `x`.
+pub(super) fn refusal(key: &str) -> Option<&'static str> {
+    let plain = key.strip_suffix("_file").unwrap_or(key);
+    NOT_YET
+        .iter()
+        .find(|(pattern, _)| covers(pattern, plain))
+        .map(|(_, sentence)| *sentence)
+}
+
+fn covers(pattern: &str, key: &str) -> bool {
+    let mut levels = key.split('.');
+    pattern
+        .split('.')
+        .all(|wanted| levels.next().is_some_and(|level| wanted == "*" || wanted == level))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_cover_whole_levels() {
+        for key in [
+            "token.keys",
+            "token.keys_file",
+            "coherence.max_age",
+            "session.classes.normal.serve_stale",
+        ] {
+            assert!(refusal(key).is_some(), "{key}");
+        }
+        for key in [
+            "cookie.secrets",
+            "cookie.secrets_file",
+            "otlp.endpoint",
+            "binding.ip",
+            "auth.cache_for",
+        ] {
+            assert!(refusal(key).is_some(), "{key}");
+        }
+        for key in [
+            "session.classes.normal.idle",
+            "http.timeout",
+            "cookie.name",
+            "tokens",
+            "jwt.jwks_file",
+            "http",
+        ] {
+            assert!(refusal(key).is_none(), "{key}");
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Every default is the one of the contract.
+
+use super::*;
+
+#[test]
+fn every_active_key_has_the_default_of_the_contract() {
+    let loaded = Config::load(&Sources::default()).unwrap();
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let shown: Vec<(&str, String)> = loaded
+        .rows
+        .iter()
+        .map(|row| {
+            (
+                row.key.as_str(),
+                row.value
+                    .as_ref()
+                    .map_or("none".to_owned(), |value| value.to_string().replace('"', "")),
+            )
+        })
+        .collect();
+    let expected = [
+        ("listen", "0.0.0.0:8080"),
+        ("admin_listen", "0.0.0.0:9090"),
+        ("server_id", host.as_str()),
+        ("tls.cert_file", "none"),
+        ("tls.key_file", "none"),
+        ("redis.urls", "[]"),
+        ("redis.prefix", "cloakroom"),
+        ("redis.username", "none"),
+        ("redis.password", "none"),
+        ("redis.password_file", "none"),
+        ("redis.ca_file", "none"),
+        ("redis.connect_timeout", "1s"),
+        ("redis.response_timeout", "1s"),
+        ("redis.node_timeout", "none"),
+        ("jwt.secret", "none"),
+        ("jwt.secret_file", "none"),
+        ("jwt.jwks_url", "none"),
+        ("jwt.jwks_file", "none"),
+        ("jwt.issuer", "none"),
+        ("jwt.audience", "cloakroom"),
+        ("session.classes.normal.idle", "1d"),
+        ("session.classes.normal.absolute", "7d"),
+        ("session.classes.remember_me.idle", "30d"),
+        ("session.classes.remember_me.absolute", "90d"),
+        ("session.classes.sensitive.idle", "15m"),
+        ("session.classes.sensitive.absolute", "12h"),
+        ("session.classes.temporary.idle", "5m"),
+        ("session.classes.temporary.absolute", "1h"),
+        ("session.max_bytes", "10KiB"),
+        ("session.rotation_grace", "10s"),
+        ("session.max_per_user", "none"),
+        ("session.max_per_user_policy", "refuse"),
+        ("migration.policy", "home_gone"),
+        ("cookie.name", "__Host-cloakroom"),
+        ("cookie.same_site", "lax"),
+        ("cookie.domain", "none"),
+        ("cookie.path", "/"),
+        ("cookie.secure", "true"),
+        ("cookie.partitioned", "false"),
+        ("cookie.priority", "none"),
+        ("cookie.browser_lifetime", "false"),
+        ("http.trusted_proxies", "[]"),
+        ("http.max_body", "64KiB"),
+        ("http.timeout", "10s"),
+        ("http.max_connections", "10000"),
+        ("http.session_header", "true"),
+        ("shutdown.drain", "20s"),
+        ("log.format", "none"),
+        ("log.level", "info"),
+    ]
+    .map(|(key, value)| (key, value.to_owned()));
+    assert_eq!(shown, expected);
+    assert!(
+        loaded
+            .rows
+            .iter()
+            .all(|row| row.origin == Origin::Default && !row.masked)
+    );
+}
+
+#[test]
+fn keys_to_come_have_the_default_of_the_contract() {
+    let config = Config::default();
+    let coherence = &config.coherence;
+    assert_eq!(coherence.staleness_bound, Period::from_secs(1));
+    assert_eq!(coherence.heartbeat, Period::from_millis(250));
+    assert_eq!(coherence.max_entries.get(), 100_000);
+    assert_eq!(coherence.max_bytes.to_string(), "64MiB");
+    assert_eq!(coherence.max_age, Period::from_secs(60));
+    assert_eq!(config.session.recent_authentication, Period::from_mins(10));
+    assert!(config.session.classes.values().all(|class| class.serve_stale.is_none()));
+    assert_eq!(config.http.throttle, 60);
+    assert!(config.http.cors_origins.is_empty() && config.auth.return_urls.is_empty());
+    assert_eq!(config.auth.cache_for, Period::ZERO);
+    assert_eq!(config.binding.ip, BindingPolicy::Record);
+    assert_eq!(config.cookie.preset, CookiePreset::Default);
+    assert!(config.cookie.secrets.is_none() && config.encryption.keys.is_none() && config.token.keys.is_none());
+    assert_eq!(
+        config.otlp,
+        OtlpSettings {
+            endpoint: None,
+            protocol: None,
+            sample: None
+        }
+    );
+}

@@ -1,0 +1,17 @@
+//! The short-lived tokens of sessions.
+
+use super::reader::{Reader, Section};
+use super::secret::SecretSource;
+
+/// The section `token`.
+#[derive(Clone, Debug, Default)]
+pub struct TokenSettings {
+    /// `token.keys`: the signing keys, of which the first signs; default one key derived from `jwt.secret`.
+    pub keys: Option<SecretSource>,
+}
+
+impl Section for TokenSettings {
+    fn read(&mut self, reader: &mut Reader) {
+        reader.secret("token.keys", &mut self.keys, |_| Ok(()));
+    }
+}

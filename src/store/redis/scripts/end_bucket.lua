@@ -1,0 +1,32 @@
+#!lua flags=allow-oom
+-- Ends sessions of a bucket. KEYS: counts, channels. ARGV: tag, made at or before (ms; 0: now), limit.
+local before, limit = tonumber(ARGV[2]), tonumber(ARGV[3])
+if before == 0 then before = now end
+local ids, sessions, kin = {}, {}, {}
+for _, class in ipairs(classes()) do
+  for _, id in ipairs(redis.call('ZRANGE', base .. 'x:' .. class, 0, -1)) do ids[#ids + 1] = id end
+end
+table.sort(ids)
+local more = false
+for _, id in ipairs(ids) do
+  local text = redis.call('HGET', base .. 's:' .. id, 'm')
+  if text then
+    local m = parse(text)
+    if m.created <= before and now < m.expires then
+      if #sessions == limit then
+        more = true
+        break
+      end
+      sessions[#sessions + 1] = {id, m}
+    end
+  end
+end
+if #sessions == 0 then return answer('ok', {}, {}, false) end
+for i, session in ipairs(sessions) do ids[i] = session[1] end
+invalidate('e', 0, table.concat(ids, ' ', 1, #sessions))
+for i, session in ipairs(sessions) do
+  local id, m = session[1], session[2]
+  sessions[i] = id
+  for _, former in ipairs(finish(id, base .. 's:' .. id, m, 'all', 'revoked')) do kin[#kin + 1] = former end
+end
+return answer('ok', sessions, kin, more)

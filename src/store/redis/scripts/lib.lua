@@ -1,0 +1,153 @@
+-- What the scripts that write have in common. Every script's first key lies in the bucket, its second and third are the
+-- bucket's channels; no key of a channel's name ever exists, so that a half-moved slot answers TRYAGAIN before anything
+-- is written. ARGV[1] is given back with the answer, so that the client can tell that it is its own.
+local base = string.match(KEYS[1], '^.*{..}:')
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+local GRACE = 300000 -- a session's key outlives its deadline by so much
+local KEEP = 86400000 -- an index outlives its last session by so much, for the sweep
+local OPERATION = 30000 -- an operation's answer is remembered for so long
+local EVENTS = 64 -- so many events a bucket are kept
+local EVENTS_FOR = 600000 -- for so long after the last of them
+local DAY = 86400000
+local KIN = 8 -- so many former ids are remembered
+
+local function answer(status, ...)
+  return cmsgpack.pack({ARGV[1], now, status, ...})
+end
+
+-- The field `m`: version, created, last activity, idle timeout, absolute deadline, data bytes, class, hash of the user.
+local function parse(text)
+  local v, created, last, idle, abs, bytes, class, user =
+    string.match(text, '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%S+) (%S+)$')
+  local m = {
+    v = tonumber(v), created = tonumber(created), last = tonumber(last), idle = tonumber(idle), abs = tonumber(abs),
+    bytes = tonumber(bytes), class = class, user = user ~= '-' and user or nil,
+  }
+  m.expires = math.min(m.last + m.idle, m.abs)
+  return m
+end
+
+local function write(key, m)
+  redis.call('HSET', key, 'm', string.format('%d %d %d %d %d %d %s %s',
+    m.v, m.created, m.last, m.idle, m.abs, m.bytes, m.class, m.user or '-'))
+end
+
+-- The session of an id, through the aliases that rotations left.
+local function find(id)
+  for _ = 1, 16 do
+    local key = base .. 's:' .. id
+    local text = redis.call('HGET', key, 'm')
+    if text then return id, key, parse(text) end
+    local alias = redis.call('GET', base .. 'r:' .. id)
+    if not alias then return nil end
+    local target, ends = string.match(alias, '^(%S+) (%d+)$')
+    if ends ~= '0' and now >= tonumber(ends) then return nil end
+    id = target
+  end
+end
+
+local function live(id)
+  local found, key, m = find(id)
+  if found and now < m.expires then return found, key, m end
+end
+
+local function core(key)
+  return cjson.decode(redis.call('HGET', key, 'c'))
+end
+
+-- No key without a time to live: at least until then.
+local function keep(key, at)
+  if redis.call('PEXPIRETIME', key) < at then redis.call('PEXPIREAT', key, at) end
+end
+
+local function invalidate(kind, version, ids)
+  redis.call('SPUBLISH', KEYS[2], '1 ' .. kind .. ' ' .. string.format('%d', version) .. ' ' .. ids)
+end
+
+local function tell(kind, id, m, c, more)
+  local event = more or {}
+  event.event, event.session_id, event.at, event.class = kind, id, now, m.class
+  event.user_id, event.server_id = c.user, c.server_id
+  local text = cjson.encode(event)
+  local entry = redis.call('XADD', base .. 'e', 'MAXLEN', EVENTS, '*', 'e', text)
+  redis.call('PEXPIRE', base .. 'e', EVENTS_FOR)
+  redis.call('SPUBLISH', KEYS[3], entry .. ' ' .. text)
+end
+
+-- `n` holds each user with the latest expiry of their sessions.
+local function index_user(user)
+  local latest = redis.call('ZREVRANGE', base .. 'u:' .. user, 0, 0, 'WITHSCORES')
+  if latest[1] then
+    redis.call('ZADD', base .. 'n', latest[2], user)
+    keep(base .. 'n', latest[2] + KEEP)
+  else
+    redis.call('ZREM', base .. 'n', user)
+  end
+end
+
+local function index(id, key, m)
+  local x = base .. 'x:' .. m.class
+  redis.call('PEXPIREAT', key, m.expires + GRACE)
+  redis.call('ZADD', x, m.expires, id)
+  keep(x, m.expires + KEEP)
+  if m.user then
+    local u = base .. 'u:' .. m.user
+    redis.call('ZADD', u, m.expires, id)
+    keep(u, m.expires + GRACE)
+    index_user(m.user)
+  end
+end
+
+local function unindex(id, m)
+  redis.call('ZREM', base .. 'x:' .. m.class, id)
+  if m.user then
+    redis.call('ZREM', base .. 'u:' .. m.user, id)
+    index_user(m.user)
+  end
+end
+
+-- `h` counts the sessions by server and by class.
+local function count(field, by, expires)
+  local h = base .. 'h'
+  if redis.call('HINCRBY', h, field, by) <= 0 then redis.call('HDEL', h, field) end
+  if expires then keep(h, expires + KEEP) end
+end
+
+local function uncount(m, c)
+  count('s:' .. c.server_id, -1)
+  count('c:' .. m.class, -1)
+end
+
+local function lasted(m)
+  local duration = math.max(0, math.min(now, m.expires) - m.created)
+  local day = math.floor(now / DAY)
+  local q = base .. 'q:' .. day
+  redis.call('HINCRBY', q, 'n', 1)
+  redis.call('HINCRBY', q, 's', duration)
+  redis.call('HINCRBY', q, 'b' .. math.floor(4 * math.log(duration / 1000 + 1) / math.log(2)), 1)
+  keep(q, (day + 2) * DAY)
+  return duration / 1000
+end
+
+-- Ends a session whose invalidation was published: the record first, so that nothing that follows can save it.
+local function finish(id, key, m, reason, kind)
+  local c = core(key)
+  redis.call('DEL', key, base .. 'a:' .. id)
+  if redis.call('ZSCORE', base .. 'x:' .. m.class, id) then
+    unindex(id, m)
+    uncount(m, c)
+    tell(kind, id, m, c, {reason = reason, duration_seconds = lasted(m), version = m.v})
+  end
+  return c.kin or {}
+end
+
+-- An operation that was run before: what it answered then.
+local function answered(key)
+  return redis.call('GET', key)
+end
+
+local function remember(key, text)
+  redis.call('SET', key, text, 'PX', OPERATION)
+end

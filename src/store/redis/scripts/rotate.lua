@@ -1,0 +1,71 @@
+#!lua
+-- Gives a session a new id. KEYS: session, channels, operation, new session. ARGV: tag, id, new id, login (0/1), class
+-- (empty: stays), idle, absolute (durations in ms; of the present class where it stays), authenticated (0/1), roles,
+-- permissions (JSON lists, empty: stay), keep (0: all data, 1: the fields that follow).
+local done = answered(KEYS[4])
+if done then
+  local fields = redis.call('HGETALL', KEYS[5])
+  if #fields == 0 then return answer('missing') end
+  return answer('ok', ARGV[3], fields)
+end
+local old, key, m = live(ARGV[2])
+if not old then return answer('missing') end
+local new, login = ARGV[3], ARGV[4] == '1'
+
+invalidate('r', m.v + 1, old)
+remember(KEYS[4], new)
+unindex(old, m)
+redis.call('RENAME', key, KEYS[5])
+if redis.call('EXISTS', base .. 'a:' .. old) == 1 then
+  redis.call('RENAME', base .. 'a:' .. old, base .. 'a:' .. new)
+end
+key = KEYS[5]
+
+if ARGV[11] == '1' then
+  local kept = {}
+  for i = 12, #ARGV do kept[ARGV[i]] = true end
+  for _, field in ipairs(redis.call('HKEYS', key)) do
+    if string.sub(field, 1, 2) == 'd:' and not kept[field] then
+      m.bytes = m.bytes - redis.call('HSTRLEN', key, field) - (#field - 2)
+      redis.call('HDEL', key, field)
+    end
+  end
+end
+
+local c = core(key)
+c.id = new
+local kin = {old}
+for _, former in ipairs(c.kin or {}) do
+  if #kin < KIN then kin[#kin + 1] = former end
+end
+c.kin = kin
+for i, list in ipairs({'roles', 'permissions'}) do
+  if ARGV[8 + i] ~= '' then
+    local values = cjson.decode(ARGV[8 + i])
+    c[list] = #values > 0 and values or nil
+  end
+end
+if ARGV[8] == '1' and c.user then c.authenticated_at = now end
+redis.call('HSET', key, 'c', cjson.encode(c))
+
+m.v = m.v + 1
+if ARGV[5] ~= '' and ARGV[5] ~= m.class then
+  count('c:' .. m.class, -1)
+  count('c:' .. ARGV[5], 1, now + ARGV[7])
+  m.class = ARGV[5]
+end
+if login or ARGV[5] ~= '' then
+  m.last, m.idle, m.abs = now, tonumber(ARGV[6]), now + ARGV[7]
+  m.expires = math.min(m.last + m.idle, m.abs)
+end
+if login then
+  m.created = now
+  redis.call('HDEL', key, 'p')
+else
+  redis.call('HSET', key, 'p', old)
+  redis.call('SET', base .. 'r:' .. old, new .. ' 0', 'PXAT', m.abs + GRACE)
+end
+write(key, m)
+index(new, key, m)
+tell('rotated', new, m, c, {version = m.v, previous_id = old})
+return answer('ok', new, redis.call('HGETALL', key))
