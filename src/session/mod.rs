@@ -17,6 +17,7 @@ pub use activity::{Activity, MAX_ACTIVITIES};
 pub use bucket::Bucket;
 pub use cart::CartItem;
 pub use class::{Class, ClassName, Classes, REMEMBER_ME_CLASS};
+pub(crate) use clock::millis as clock_millis;
 pub use clock::{Clock, ManualClock, Monotonic, SystemClock, Timestamp};
 pub use json::{Json, JsonMap, data_bytes};
 pub use keyring::Keyring;

@@ -6,6 +6,7 @@
 mod error;
 mod event;
 mod memory;
+pub mod redis;
 mod types;
 
 use async_trait::async_trait;

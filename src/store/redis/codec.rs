@@ -1,0 +1,241 @@
+//! The record of a session, a hash: `c` holds what changes seldom, as JSON that a person can read; `m` what every change
+//! and touch writes; `p` the former id, until a rotated session's new token is first used; `d:<key>` the data.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::reply::Reply;
+use crate::session::{
+    ClassName, Json, JsonMap, Security, SecurityChange, ServerId, Session, SessionId, Timestamp, UserId,
+};
+use crate::store::{Change, NewSession, Snapshot, StoreError};
+
+/// A metadata value: a string as itself, any other JSON as its text, for Lua's JSON does not keep it as written.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+enum Value {
+    Text(String),
+    Other { json: String },
+}
+
+impl Value {
+    fn new(json: &RawValue) -> Self {
+        match serde_json::from_str(json.get()) {
+            Ok(text) => Self::Text(text),
+            Err(_) => Self::Other {
+                json: json.get().to_owned(),
+            },
+        }
+    }
+
+    fn json(self) -> Option<Json> {
+        match self {
+            Self::Text(text) => serde_json::value::to_raw_value(&text).ok(),
+            Self::Other { json } => RawValue::from_string(json).ok(),
+        }
+    }
+}
+
+/// The field `c`. Lists and maps that are empty are left out: Lua's JSON cannot tell them apart.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Core {
+    id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    roles: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    permissions: Vec<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    metadata: BTreeMap<String, Value>,
+    #[serde(skip_serializing_if = "CoreSecurity::is_empty")]
+    security: CoreSecurity,
+    server_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    authenticated_at: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fingerprint: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    kin: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    migrated_at: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    migrations: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    previous_server_id: Option<String>,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct CoreSecurity {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    login_attempts: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    suspicious: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_password_change: Option<u64>,
+}
+
+impl CoreSecurity {
+    fn is_empty(&self) -> bool {
+        self.login_attempts.is_none() && self.suspicious.is_none() && self.last_password_change.is_none()
+    }
+}
+
+fn corrupt(what: impl std::fmt::Display) -> StoreError {
+    StoreError::Corrupt(what.to_string())
+}
+
+/// Writes the field `c` of a new session.
+pub(super) fn core_of(new: &NewSession) -> Result<String, StoreError> {
+    let core = Core {
+        id: new.id.to_string(),
+        user: new.user_id.as_ref().map(ToString::to_string),
+        roles: new.roles.clone(),
+        permissions: new.permissions.clone(),
+        metadata: new
+            .metadata
+            .iter()
+            .map(|(name, value)| (name.clone(), Value::new(value)))
+            .collect(),
+        server_id: new.server_id.to_string(),
+        fingerprint: new.fingerprint.clone(),
+        kin: new.kin.iter().map(ToString::to_string).collect(),
+        ..Core::default()
+    };
+    serde_json::to_string(&core).map_err(corrupt)
+}
+
+/// Writes the patch of the field `c` that a change asks for; empty where it asks for none.
+pub(super) fn patch_of(change: &Change) -> Result<String, StoreError> {
+    #[derive(Serialize)]
+    struct Patch<'a> {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        roles: Option<&'a [String]>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        permissions: Option<&'a [String]>,
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        metadata: BTreeMap<&'a str, Value>,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        remove: Vec<&'a str>,
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        security: BTreeMap<&'static str, serde_json::Value>,
+    }
+    let metadata_is_empty = change.metadata.is_empty();
+    if change.roles.is_none() && change.permissions.is_none() && metadata_is_empty && change.security.is_empty() {
+        return Ok(String::new());
+    }
+    let set = |name, value: &Option<Json>| value.as_deref().map(|value| (name, Value::new(value)));
+    let patch = Patch {
+        roles: change.roles.as_deref(),
+        permissions: change.permissions.as_deref(),
+        metadata: change
+            .metadata
+            .iter()
+            .filter_map(|(name, value)| set(name.as_str(), value))
+            .collect(),
+        remove: change
+            .metadata
+            .iter()
+            .filter(|(_, value)| value.is_none())
+            .map(|(name, _)| name.as_str())
+            .collect(),
+        security: security_patch(&change.security),
+    };
+    serde_json::to_string(&patch).map_err(corrupt)
+}
+
+/// `false` and 0 stand for the defaults, which the script does not write.
+fn security_patch(change: &SecurityChange) -> BTreeMap<&'static str, serde_json::Value> {
+    let time = change
+        .last_password_change
+        .map(|time| time.map_or(false.into(), |time| time.as_millis().into()));
+    [
+        ("login_attempts", change.login_attempts.map(Into::into)),
+        ("suspicious", change.suspicious.map(Into::into)),
+        ("last_password_change", time),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| value.map(|value| (name, value)))
+    .collect()
+}
+
+/// Reads a session out of an answer, and checks that it is the one that the answer speaks of (S51).
+pub(super) fn snapshot(reply: &mut Reply<'_>, id: SessionId, now: Timestamp) -> Result<Snapshot, StoreError> {
+    let (mut core, mut meta, mut unconfirmed, mut data) = (None, None, false, JsonMap::new());
+    for _ in 0..reply.array()? / 2 {
+        let (name, value) = (reply.text()?, reply.text()?);
+        match name {
+            "c" => core = Some(value),
+            "m" => meta = Some(value),
+            "p" => unconfirmed = true,
+            _ => {
+                if let Some(key) = name.strip_prefix("d:") {
+                    data.insert(
+                        key.to_owned(),
+                        RawValue::from_string(value.to_owned()).map_err(corrupt)?,
+                    );
+                }
+            }
+        }
+    }
+    let (core, meta) = core
+        .zip(meta)
+        .ok_or_else(|| corrupt(format!("session {id} lacks a field")))?;
+    let core: Core = serde_json::from_str(core).map_err(|error| corrupt(format!("session {id}: {error}")))?;
+    if core.id != id.text().as_str() {
+        return Err(StoreError::Mismatch);
+    }
+    let session = session(id, core, meta, data, unconfirmed).ok_or_else(|| corrupt(format!("session {id}: {meta}")))?;
+    Ok(Snapshot {
+        session: Arc::new(session),
+        now,
+    })
+}
+
+fn session(id: SessionId, core: Core, meta: &str, data: JsonMap, unconfirmed: bool) -> Option<Session> {
+    let mut fields = meta.split(' ');
+    let mut number = || fields.next()?.parse::<u64>().ok();
+    let (version, created, last) = (number()?, number()?, number()?);
+    let (idle, absolute, data_bytes) = (number()?, number()?, number()?);
+    let class = ClassName::new(fields.next()?).ok()?;
+    let time = Timestamp::from_millis;
+    let server = |name: String| ServerId::new(&name).ok();
+    Some(Session {
+        id,
+        user_id: core.user.map(|user| UserId::new(&user)).transpose().ok()?,
+        class,
+        roles: core.roles,
+        permissions: core.permissions,
+        data,
+        metadata: core
+            .metadata
+            .into_iter()
+            .map(|(name, value)| Some((name, value.json()?)))
+            .collect::<Option<_>>()?,
+        security: Security {
+            login_attempts: core.security.login_attempts.unwrap_or_default(),
+            suspicious: core.security.suspicious.unwrap_or_default(),
+            last_password_change: core.security.last_password_change.map(time),
+        },
+        created_at: time(created),
+        last_activity_at: time(last),
+        expires_at: time(last.saturating_add(idle).min(absolute)),
+        absolute_expires_at: time(absolute),
+        authenticated_at: core.authenticated_at.map(time),
+        version,
+        data_bytes,
+        server_id: server(core.server_id)?,
+        migrated_at: core.migrated_at.map(time),
+        migrations: core.migrations.unwrap_or_default(),
+        previous_server_id: core.previous_server_id.and_then(server),
+        idle: Duration::from_millis(idle),
+        fingerprint: core.fingerprint,
+        unconfirmed,
+    })
+}

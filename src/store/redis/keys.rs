@@ -1,0 +1,113 @@
+use crate::session::{Bucket, OperationId, SessionId};
+
+/// How many slots a Redis Cluster has.
+pub(super) const SLOTS: u16 = 16_384;
+
+/// Names the keys of a deployment. The hash tag of every key of a bucket is the bucket's label, so that all keys of one
+/// user are in one slot.
+#[derive(Debug, Clone)]
+pub(super) struct Keys {
+    prefix: String,
+}
+
+impl Keys {
+    pub(super) fn new(prefix: &str) -> Self {
+        Self {
+            prefix: prefix.to_owned(),
+        }
+    }
+
+    pub(super) fn meta(&self) -> String {
+        format!("{}:meta", self.prefix)
+    }
+
+    pub(super) fn servers(&self) -> String {
+        format!("{}:servers", self.prefix)
+    }
+
+    pub(super) fn leader(&self) -> String {
+        format!("{}:leader", self.prefix)
+    }
+
+    pub(super) fn session(&self, id: &SessionId) -> String {
+        format!("{}:{{{}}}:s:{}", self.prefix, id.bucket(), id.text().as_str())
+    }
+
+    pub(super) fn alias(&self, id: &SessionId) -> String {
+        format!("{}:{{{}}}:r:{}", self.prefix, id.bucket(), id.text().as_str())
+    }
+
+    /// The key of a user's index; the user is named by a hash, never by input (S50).
+    pub(super) fn user(&self, bucket: Bucket, user_hash: &str) -> String {
+        format!("{}:{{{bucket}}}:u:{user_hash}", self.prefix)
+    }
+
+    pub(super) fn operation(&self, bucket: Bucket, operation: OperationId) -> String {
+        format!("{}:{{{bucket}}}:o:{operation}", self.prefix)
+    }
+
+    pub(super) fn counts(&self, bucket: Bucket) -> String {
+        format!("{}:{{{bucket}}}:h", self.prefix)
+    }
+
+    pub(super) fn stream(&self, bucket: Bucket) -> String {
+        format!("{}:{{{bucket}}}:e", self.prefix)
+    }
+
+    /// The channel of a bucket's invalidations. No key of this name may ever exist.
+    pub(super) fn invalidations(&self, bucket: Bucket) -> String {
+        format!("{}:{{{bucket}}}:inv", self.prefix)
+    }
+
+    /// The channel of a bucket's events. No key of this name may ever exist.
+    pub(super) fn events(&self, bucket: Bucket) -> String {
+        format!("{}:{{{bucket}}}:ev", self.prefix)
+    }
+
+    /// The bucket that a channel belongs to.
+    pub(super) fn bucket_of(channel: &[u8]) -> Option<Bucket> {
+        let open = channel.iter().position(|byte| *byte == b'{')?;
+        let label = channel.get(open + 1..open + 3)?.try_into().ok()?;
+        Bucket::from_label(label)
+    }
+}
+
+/// The slot of a bucket's keys: that of its label, the hash tag.
+pub(super) fn slot_of_bucket(bucket: Bucket) -> u16 {
+    crc16(&bucket.label()) % SLOTS
+}
+
+/// The slot of a key without a hash tag.
+pub(super) fn slot_of_key(key: &str) -> u16 {
+    crc16(key.as_bytes()) % SLOTS
+}
+
+/// CRC-16/XMODEM, by which Redis Cluster spreads keys over slots.
+fn crc16(bytes: &[u8]) -> u16 {
+    bytes.iter().fold(0, |crc, byte| {
+        (0..8).fold(crc ^ u16::from(*byte) << 8, |crc, _| {
+            if crc & 0x8000 == 0 { crc << 1 } else { crc << 1 ^ 0x1021 }
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_those_of_redis_cluster() {
+        assert_eq!(crc16(b"123456789"), 0x31C3);
+        assert_eq!(slot_of_key("foo"), 12_182);
+        assert_eq!(slot_of_key("cloakroom:meta"), crc16(b"cloakroom:meta") % SLOTS);
+    }
+
+    #[test]
+    fn a_channel_names_its_bucket() {
+        let keys = Keys::new("my:app");
+        for bucket in Bucket::all() {
+            assert_eq!(Keys::bucket_of(keys.events(bucket).as_bytes()), Some(bucket));
+        }
+        assert_eq!(Keys::bucket_of(b"nothing"), None);
+    }
+}

@@ -1,0 +1,180 @@
+//! The Redis store: Redis Cluster, and a single Redis from 7.0 on through the same code.
+//!
+//! `keys` names the keys, `scripts/` holds what runs in Redis, `router` sends it to the right node, `reply` and `codec`
+//! read the answer, `operations` and `fleet` tie these together for [`SessionStore`].
+//!
+//! [`SessionStore`]: crate::store::SessionStore
+
+mod codec;
+mod events;
+mod fleet;
+mod keys;
+mod layout;
+mod node;
+mod operations;
+mod options;
+mod reply;
+mod router;
+mod scripts;
+mod subscriber;
+mod topology;
+
+use std::sync::Arc;
+
+use redis::Value;
+
+pub use options::{Credentials, RedisOptions};
+
+use super::StoreError;
+use crate::session::{Bucket, Keyring, Random, SessionId};
+use crate::telemetry::Metrics;
+use keys::{Keys, slot_of_bucket};
+use node::{Dialer, Node};
+use reply::{Head, Reply};
+use router::{Call, Router};
+use scripts::{Script, Scripts};
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+/// Sessions in Redis. Cheap to clone.
+#[derive(Clone)]
+pub struct RedisStore(Arc<Inner>);
+
+struct Inner {
+    keys: Keys,
+    scripts: Scripts,
+    router: Router,
+    bucket_key: layout::BucketKey,
+    keyring: Keyring,
+    random: Arc<dyn Random>,
+    metrics: Metrics,
+}
+
+impl RedisStore {
+    /// Connects, checks the layout record (and writes it in a fresh deployment) and says what is set amiss in Redis.
+    ///
+    /// Fails where no node answers, and where the layout is another than this version's.
+    pub async fn connect(options: RedisOptions, random: Arc<dyn Random>, metrics: Metrics) -> Result<Self> {
+        let keys = Keys::new(&options.prefix);
+        let dialer = Arc::new(Dialer::new(options, metrics.clone()).map_err(StoreError::Unavailable)?);
+        let router = Router::connect(dialer, metrics.clone()).await?;
+        let scripts = Scripts::new();
+        layout::load_scripts(&router, &scripts).await;
+        let bucket_key = layout::open(&router, &scripts, &keys, &*random).await?;
+        layout::check_settings(&router).await;
+        let keyring = Keyring::new(&bucket_key);
+        Ok(Self(Arc::new(Inner {
+            keys,
+            scripts,
+            router,
+            bucket_key,
+            keyring,
+            random,
+            metrics,
+        })))
+    }
+
+    /// The cluster's node timeout, as its nodes tell it; nothing where they refuse to, or where there is no cluster.
+    pub async fn node_timeout(&self) -> Option<std::time::Duration> {
+        layout::node_timeout(&self.0.router).await
+    }
+
+    /// Replaces the connections that are open, so that new credentials take effect.
+    pub fn reconnect(&self) {
+        for node in &self.0.router.topology().primaries {
+            node.distrust();
+        }
+    }
+
+    /// Runs a script that concerns a bucket.
+    async fn run(&self, call: BucketCall<'_>) -> Result<Done> {
+        let metrics = &self.0.metrics;
+        let name = call.script.name;
+        let timer = metrics.store_duration.with_label_values(&[name]).start_timer();
+        let outcome = self.0.router.call(&call.routed()).await;
+        timer.observe_duration();
+        let label = if outcome.is_ok() { "ok" } else { "failed" };
+        metrics.store_operations.with_label_values(&[name, label]).inc();
+        let answer = outcome?;
+        Ok(Done {
+            value: answer.value,
+            node: answer.node,
+            asked: answer.asked,
+            durable: answer.durable,
+        })
+    }
+
+    /// Opens an answer; one that belongs to another request costs its connection.
+    fn open<'a>(&self, done: &'a Done, tag: &str) -> Result<(Head<'a>, Reply<'a>)> {
+        let opened = match &done.value {
+            Value::BulkString(bytes) => Reply::open(bytes, tag),
+            other => Err(StoreError::Corrupt(format!("a script answered {other:?}"))),
+        };
+        opened.map_err(|error| self.distrust(done, error))
+    }
+
+    /// What is told by an answer, or why it tells nothing.
+    fn told<'a>(&self, done: &'a Done, tag: &str) -> Result<(Head<'a>, Reply<'a>)> {
+        let (head, mut reply) = self.open(done, tag)?;
+        match head.status {
+            "ok" => Ok((head, reply)),
+            "missing" => Err(StoreError::NotFound),
+            "conflict" => Err(StoreError::Conflict {
+                current: reply.number()?,
+            }),
+            "too_large" => Err(StoreError::TooLarge {
+                bytes: reply.number()?,
+                limit: reply.number()?,
+            }),
+            "limit" => Err(StoreError::TooManySessions {
+                limit: u32::try_from(reply.number()?).unwrap_or(u32::MAX),
+            }),
+            "not_a_number" => Err(StoreError::NotANumber),
+            "not_a_cart" => Err(StoreError::NotACart),
+            other => Err(StoreError::Corrupt(format!("a script answered `{other}`"))),
+        }
+    }
+
+    fn distrust(&self, done: &Done, error: StoreError) -> StoreError {
+        if matches!(error, StoreError::Mismatch) {
+            tracing::error!(node = %done.node.address, "an answer of redis belongs to another request: connection replaced");
+            self.0.metrics.store_mismatches.inc();
+            done.node.distrust();
+        }
+        error
+    }
+
+    /// The session in an answer.
+    fn snapshot(&self, done: &Done, reply: &mut Reply<'_>, id: SessionId, head: &Head<'_>) -> Result<super::Snapshot> {
+        codec::snapshot(reply, id, head.now).map_err(|error| self.distrust(done, error))
+    }
+}
+
+/// A script call that concerns one bucket.
+struct BucketCall<'a> {
+    script: &'a Script,
+    bucket: Bucket,
+    keys: &'a [&'a [u8]],
+    arguments: &'a [&'a [u8]],
+    durable: bool,
+}
+
+impl<'a> BucketCall<'a> {
+    fn routed(&self) -> Call<'a> {
+        Call {
+            script: self.script,
+            slot: slot_of_bucket(self.bucket),
+            keys: self.keys,
+            arguments: self.arguments,
+            durable: self.durable,
+        }
+    }
+}
+
+/// A script's answer with the node that gave it.
+struct Done {
+    value: Value,
+    node: Arc<Node>,
+    asked: bool,
+    durable: Option<bool>,
+}

@@ -1,0 +1,33 @@
+//! Redis stores for tests.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cloakroom::session::SystemRandom;
+use cloakroom::store::redis::{RedisOptions, RedisStore};
+use cloakroom::telemetry::Metrics;
+
+use super::unique_prefix;
+
+/// How tests reach Redis: a key prefix of their own, and timeouts that a busy machine keeps.
+pub fn redis_options(urls: Vec<String>) -> RedisOptions {
+    RedisOptions {
+        urls,
+        prefix: unique_prefix(),
+        credentials: Arc::default(),
+        ca_file: None,
+        connect_timeout: Duration::from_secs(1),
+        response_timeout: Duration::from_secs(2),
+        node_timeout: None,
+    }
+}
+
+/// A store with a key prefix of its own.
+pub async fn redis_store(urls: Vec<String>) -> RedisStore {
+    connect(redis_options(urls)).await
+}
+
+/// A store with these options.
+pub async fn connect(options: RedisOptions) -> RedisStore {
+    RedisStore::connect(options, Arc::new(SystemRandom), Metrics::new().unwrap()).await.unwrap()
+}
