@@ -74,7 +74,7 @@ impl Background {
     }
 
     /// Stops, once no request is served any more: records the uses that wait, gives the lease back and takes leave.
-    pub async fn stop(mut self) {
+    pub async fn stop(&mut self) {
         self.tasks.shutdown().await;
         let me = self.duties.sessions.server_id().clone();
         let farewell = async {

@@ -8,6 +8,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Method, Response, StatusCode, Url};
 use serde::Deserialize;
 
+use super::args::ClientFlags;
+
 /// Longer than the service's own request timeout, so that its answer is what the caller sees.
 const TIMEOUT: Duration = Duration::from_secs(15);
 /// Health checks run every few seconds.
@@ -54,6 +56,14 @@ pub struct Client {
     http: reqwest::Client,
     base: Url,
     token: Option<String>,
+}
+
+impl ClientFlags {
+    /// A client of the service that the flags name.
+    pub fn connect(&self) -> Result<Client, ClientError> {
+        let token = self.token.as_ref().map(|token| token.expose().to_owned());
+        Client::new(&self.url, token)
+    }
 }
 
 /// What the client reads of an `application/problem+json` answer.
