@@ -18,7 +18,7 @@ const REDO_EVERY: Duration = Duration::from_millis(500);
 const PING_EVERY: Duration = Duration::from_millis(500);
 const ANNOUNCE_EVERY: Duration = Duration::from_secs(2);
 /// A server that was not heard of for so long has left.
-const MEMBER_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const MEMBER_TIMEOUT: Duration = Duration::from_secs(10);
 const LEAD_EVERY: Duration = Duration::from_secs(3);
 /// The lease outlives two failed renewals.
 const LEASE_TTL: Duration = Duration::from_secs(10);
@@ -187,8 +187,15 @@ fn set_members(view: &watch::Sender<View>, members: Members) {
     view.send_if_modified(|view| {
         let changed = view.members.as_ref() != Some(&members);
         if changed {
-            let names: Vec<_> = members.0.iter().map(|member| member.server_id.as_str()).collect();
-            tracing::info!(servers = names.join(", "), "the fleet has changed");
+            let names = |state: MemberState| {
+                let members = members.0.iter().filter(|member| member.state == state);
+                members
+                    .map(|member| member.server_id.as_str())
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            };
+            let (live, draining) = (names(MemberState::Live), names(MemberState::Draining));
+            tracing::info!(live, draining, "the fleet has changed");
             view.members = Some(members);
         }
         changed

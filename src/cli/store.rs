@@ -44,7 +44,10 @@ pub async fn open_store(
 }
 
 async fn open_redis(redis: &RedisSettings, random: &Arc<dyn Random>, metrics: &Metrics) -> Result<Opened, Failure> {
-    let password = redis.password.as_ref().map(|password| password.value().expose().to_owned());
+    let password = redis
+        .password
+        .as_ref()
+        .map(|password| password.value().expose().to_owned());
     let credentials = Credentials {
         username: redis.username.clone(),
         password,

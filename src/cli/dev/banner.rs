@@ -90,7 +90,7 @@ impl Banner {
                 format!("curl -s -X DELETE {third}/v1/users/bob/sessions"),
             ),
             (
-                "one of his sessions on the first: gone",
+                "one of his sessions on the first: not found, once he is logged out",
                 format!("curl -s {first}/v1/sessions/{bob}"),
             ),
             ("count the fleet's sessions", format!("curl -s {second}/v1/stats")),

@@ -12,12 +12,14 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use super::args::DevArgs;
+use super::background::MEMBER_TIMEOUT;
 use super::failure::Failure;
 use super::replica::{Plan, Replica};
 use super::serve::install_log;
 use super::signals::Shutdown;
 use super::store::Opened;
 use super::{settings, store};
+use crate::cluster::MemberState;
 use crate::config::{Config, Loaded, Origin};
 use crate::http::caller::CallerAuth;
 use crate::session::{Clock, Random, SystemClock, SystemRandom};
@@ -34,7 +36,7 @@ pub async fn run(args: &DevArgs) -> Result<(), Failure> {
     install_log(&loaded.config.log, level(&loaded))?;
     let config = loaded.config;
     let shutdown = Shutdown::on_signals()?;
-    let replicas = bind_fleet(&config, args.replicas, &shutdown)?;
+    let replicas = bind_fleet(&config, args.replicas, &shutdown).await?;
     let first = replicas.first().map(Replica::sessions).ok_or_else(no_replica)?;
     let seeds = seed::plant(first).await?;
     let places = replicas
@@ -71,7 +73,7 @@ fn no_replica() -> Failure {
     Failure::Setting("--replicas: at least 1".to_owned())
 }
 
-fn bind_fleet(config: &Config, count: u16, shutdown: &Shutdown) -> Result<Vec<Replica>, Failure> {
+async fn bind_fleet(config: &Config, count: u16, shutdown: &Shutdown) -> Result<Vec<Replica>, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let random: Arc<dyn Random> = Arc::new(SystemRandom);
     let opened = store::open_memory(&clock, &random)?;
@@ -83,7 +85,13 @@ fn bind_fleet(config: &Config, count: u16, shutdown: &Shutdown) -> Result<Vec<Re
         own.server.listen = SocketAddr::new(LOCALHOST, traffic);
         own.server.admin_listen = SocketAddr::new(LOCALHOST, admin);
         let plan = plan(&own, &opened, &clock, &random)?;
+        let server_id = plan.settings.server_id.clone();
         replicas.push(Replica::bind(plan, shutdown)?);
+        // Known to all before any of them serves: none takes another for gone, and its sessions over.
+        opened
+            .membership
+            .announce(&server_id, MemberState::Live, MEMBER_TIMEOUT)
+            .await?;
     }
     Ok(replicas)
 }
