@@ -12,26 +12,27 @@ use tracing::Instrument as _;
 
 use super::problem::ApiError;
 use super::state::ApiState;
-use crate::session::{DataKey, SessionId, UserId};
+use crate::session::{DataKey, Json as JsonValue, SessionId, UserId};
 
 /// How deep arrays and objects may nest: less than the 128 levels at which common parsers give up, so that no client
 /// is locked out of a session by what another stored.
 const MAX_DEPTH: usize = 100;
 
-/// A JSON body.
+/// A JSON object.
 pub(super) struct JsonBody<T>(pub(super) T);
 
-/// A JSON body that may be left out.
+/// A JSON object that may be left out.
 pub(super) struct OptionalJsonBody<T>(pub(super) Option<T>);
+
+/// Any JSON value, as it was written.
+pub(super) struct JsonValueBody(pub(super) JsonValue);
 
 impl<T: DeserializeOwned> FromRequest<ApiState> for JsonBody<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request<Body>, state: &ApiState) -> Result<Self, ApiError> {
         let OptionalJsonBody(value) = OptionalJsonBody::from_request(request, state).await?;
-        value
-            .map(Self)
-            .ok_or_else(|| ApiError::InvalidRequest("body: missing; a JSON value is needed".to_owned()))
+        value.map(Self).ok_or_else(missing)
     }
 }
 
@@ -39,16 +40,37 @@ impl<T: DeserializeOwned> FromRequest<ApiState> for OptionalJsonBody<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request<Body>, state: &ApiState) -> Result<Self, ApiError> {
-        let is_json = has_json_type(request.headers());
-        let body = read_body(request, state.settings().max_body).await?;
-        if body.is_empty() {
+        let Some(body) = json_bytes(request, state).await? else {
             return Ok(Self(None));
-        }
-        if !is_json {
-            let detail = "content-type: application/json is needed".to_owned();
-            return Err(ApiError::InvalidRequest(detail));
-        }
-        parse_json(&body).map(|value| Self(Some(value)))
+        };
+        parse_object(&body).map(|value| Self(Some(value)))
+    }
+}
+
+impl FromRequest<ApiState> for JsonValueBody {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request<Body>, state: &ApiState) -> Result<Self, ApiError> {
+        let body = json_bytes(request, state).await?.ok_or_else(missing)?;
+        parse_json(&body).map(Self)
+    }
+}
+
+fn missing() -> ApiError {
+    ApiError::InvalidRequest("body: missing; JSON is needed".to_owned())
+}
+
+/// The body, where there is one and it says that it is JSON.
+async fn json_bytes(request: Request<Body>, state: &ApiState) -> Result<Option<Bytes>, ApiError> {
+    let is_json = has_json_type(request.headers());
+    let body = read_body(request, state.settings().max_body).await?;
+    if body.is_empty() {
+        Ok(None)
+    } else if is_json {
+        Ok(Some(body))
+    } else {
+        let detail = "content-type: application/json is needed".to_owned();
+        Err(ApiError::InvalidRequest(detail))
     }
 }
 
@@ -73,6 +95,15 @@ async fn read_body(request: Request<Body>, limit: usize) -> Result<Bytes, ApiErr
         Err(error) if error.is::<LengthLimitError>() => Err(ApiError::BodyTooLarge { limit }),
         Err(_) => Err(ApiError::InvalidRequest("body: it broke off".to_owned())),
     }
+}
+
+/// Serde would also take an array for a struct, field by field.
+fn parse_object<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+    if body.trim_ascii_start().starts_with(b"[") {
+        let detail = "body: an array; an object is needed".to_owned();
+        return Err(ApiError::InvalidRequest(detail));
+    }
+    parse_json(body)
 }
 
 fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
@@ -202,7 +233,7 @@ pub(super) async fn to_the_end<T: Send + 'static>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::{Json, JsonMap};
+    use crate::session::JsonMap;
 
     #[derive(Debug, serde::Deserialize)]
     #[serde(deny_unknown_fields)]
@@ -214,7 +245,7 @@ mod tests {
     }
 
     fn refused(json: &str) -> String {
-        match parse_json::<Sample>(json.as_bytes()) {
+        match parse_object::<Sample>(json.as_bytes()) {
             Err(ApiError::InvalidRequest(detail)) => detail,
             other => panic!("{json} gave {other:?}"),
         }
@@ -226,7 +257,7 @@ mod tests {
         assert_eq!(sample.data["a"].get(), "1.0");
         assert_eq!(sample.data["b"].get(), "[ ]");
         assert_eq!(sample.data["c"].get(), "12345678901234567890123");
-        let value: Json = parse_json(b" \"dark\" \n").unwrap();
+        let value: JsonValue = parse_json(b" \"dark\" \n").unwrap();
         assert_eq!(value.get(), "\"dark\"");
         assert!(sample.roles.is_empty());
     }

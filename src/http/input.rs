@@ -1,7 +1,11 @@
 //! The rules of what callers send, and the refusals that name the field, the fault and what is allowed.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
 
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use utoipa::ToSchema;
 
@@ -185,6 +189,33 @@ where
     Option::deserialize(deserializer).map(Some)
 }
 
+/// Reads a struct within a body from an object only; serde would also take an array for it, field by field.
+pub(super) fn object<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    struct Object<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Object<T> {
+        type Value = Option<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+            T::deserialize(MapAccessDeserializer::new(map)).map(Some)
+        }
+    }
+
+    deserializer.deserialize_any(Object(PhantomData))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,7 +239,7 @@ mod tests {
         assert!(metadata(map(&big(4093))).is_ok());
         assert!(metadata(map(&big(4094))).is_err());
         let present = map(&big(4000));
-        let change = |json| serde_json::from_str(json).unwrap();
+        let change = |json: &str| serde_json::from_str(json).unwrap();
         assert!(check_merged_metadata(&present, &change(&format!("{{\"b\": \"{}\"}}", "x".repeat(200)))).is_err());
         assert!(check_merged_metadata(&present, &change(r#"{"a": null, "b": 1}"#)).is_ok());
     }

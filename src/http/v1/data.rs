@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::sessions::ReadQuery;
 use crate::http::caller::{Reader, Writer};
 use crate::http::conditional::{self, IfMatch};
-use crate::http::extract::{DataPath, JsonBody, OptionalJsonBody, QueryParams};
+use crate::http::extract::{DataPath, JsonValueBody, OptionalJsonBody, QueryParams};
 use crate::http::openapi::{ChangeProblems, KeyProblems};
 use crate::http::problem::ApiError;
 use crate::http::state::ApiState;
@@ -46,7 +46,7 @@ pub(in crate::http) async fn set(
     State(state): State<ApiState>,
     DataPath { id, key }: DataPath,
     IfMatch(if_match): IfMatch,
-    JsonBody(value): JsonBody<JsonValue>,
+    JsonValueBody(value): JsonValueBody,
 ) -> Result<Response, ApiError> {
     let session = state.sessions().set_value(id, key, Some(value), if_match).await?;
     Ok(changed(session.version))

@@ -160,6 +160,7 @@ pub(in crate::http) struct ChangeBody {
     data: Option<BTreeMap<String, Option<JsonValue>>>,
     roles: Option<Vec<String>>,
     permissions: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "input::object")]
     security: Option<SecurityBody>,
     #[schema(value_type = Option<BTreeMap<String, Value>>)]
     metadata: Option<BTreeMap<String, Option<JsonValue>>>,
