@@ -1,1 +1,48 @@
 //! The HTTP faces: the JSON API, forward auth, the browser's endpoints and the admin listener.
+
+pub mod admin;
+mod browser;
+pub mod caller;
+mod conditional;
+mod cookie;
+mod credential;
+mod extract;
+mod forward;
+mod input;
+pub mod listener;
+mod middleware;
+mod openapi;
+mod problem;
+mod route_metrics;
+mod schema;
+mod settings;
+mod state;
+mod v1;
+
+pub use openapi::openapi;
+pub use settings::{CookieSettings, HttpSettings, Priority, SameSite};
+pub use state::ApiState;
+
+use axum::Router;
+use axum::routing::any;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt as _};
+use utoipa_axum::routes;
+
+/// The traffic listener's whole surface, with its middleware.
+pub fn router(state: ApiState) -> Router {
+    let (router, description) = routes().split_for_parts();
+    let router = router
+        .fallback(problem::not_found)
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .with_state(state.clone());
+    middleware::apply(router, &state, &description)
+}
+
+/// Every route with its description. There is no other way to add one: so none is left out of the description.
+fn routes() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::with_openapi(openapi::base())
+        .merge(v1::routes())
+        .routes(routes!(browser::who_am_i))
+        .routes(routes!(forward::authenticate).map(|_| any(forward::authenticate)))
+        .routes(routes!(openapi::describe))
+}

@@ -5,5 +5,8 @@
     reason = "a test that cannot go on should stop here and say why; clippy spares only the `#[test]` functions themselves"
 )]
 
+mod dev;
 mod harness;
+mod listener;
+mod serve;
 mod support;

@@ -1,0 +1,279 @@
+//! What a server does besides answering: it records uses, repeats ends, tells the fleet that it is there, and, while it
+//! leads, sweeps and counts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
+
+use crate::cluster::{Leadership, MemberState, Members, Membership, View};
+use crate::http::admin::Readiness;
+use crate::session::ServerId;
+use crate::sessions::Sessions;
+
+const FLUSH_EVERY: Duration = Duration::from_millis(100);
+const REDO_EVERY: Duration = Duration::from_millis(500);
+const PING_EVERY: Duration = Duration::from_millis(500);
+const ANNOUNCE_EVERY: Duration = Duration::from_secs(2);
+/// A server that was not heard of for so long has left.
+pub(super) const MEMBER_TIMEOUT: Duration = Duration::from_secs(10);
+const LEAD_EVERY: Duration = Duration::from_secs(3);
+/// The lease outlives two failed renewals.
+const LEASE_TTL: Duration = Duration::from_secs(10);
+const SWEEP_EVERY: Duration = Duration::from_secs(5);
+const COUNT_EVERY: Duration = Duration::from_secs(10);
+/// What the good-byes may take, all together.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// What the background works with.
+#[derive(Clone)]
+pub struct Duties {
+    /// The façade.
+    pub sessions: Sessions,
+    /// How servers learn of each other.
+    pub membership: Arc<dyn Membership>,
+    /// How they agree on a leader.
+    pub leadership: Arc<dyn Leadership>,
+    /// Told once the store has answered.
+    pub readiness: Readiness,
+    /// Where what is learnt of the fleet goes: the façade holds the other end.
+    pub view: watch::Sender<View>,
+}
+
+/// The running background of a server.
+pub struct Background {
+    duties: Duties,
+    state: watch::Sender<MemberState>,
+    tasks: JoinSet<()>,
+}
+
+impl Background {
+    /// Starts all loops.
+    pub fn start(duties: Duties) -> Self {
+        let (state, announced) = watch::channel(MemberState::Live);
+        let (lead, leads) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(flush(duties.sessions.clone()));
+        tasks.spawn(redo(duties.sessions.clone()));
+        tasks.spawn(await_store(duties.clone()));
+        tasks.spawn(announce(duties.clone(), announced.clone()));
+        tasks.spawn(campaign(duties.clone(), announced, lead));
+        let sessions = duties.sessions.clone();
+        tasks.spawn(while_leading(leads.clone(), move || sweep(sessions.clone()), || ()));
+        let (sessions, counted) = (duties.sessions.clone(), duties.sessions.clone());
+        let hide = move || counted.hide_counts();
+        tasks.spawn(while_leading(leads, move || count(sessions.clone()), hide));
+        Self { duties, state, tasks }
+    }
+
+    /// Tells the fleet that this server is about to leave, and stops leading.
+    pub fn drain(&self) {
+        self.state.send_replace(MemberState::Draining);
+    }
+
+    /// Stops, once no request is served any more: records the uses that wait, gives the lease back and takes leave.
+    pub async fn stop(&mut self) {
+        self.tasks.shutdown().await;
+        let me = self.duties.sessions.server_id().clone();
+        let farewell = async {
+            self.duties.sessions.flush_touches().await;
+            report_once("release the lease", self.duties.leadership.release(&me).await);
+            report_once("leave the fleet", self.duties.membership.withdraw(&me).await);
+        };
+        if tokio::time::timeout(FAREWELL, farewell).await.is_err() {
+            tracing::warn!(
+                "the store did not answer in time: uses may be lost, and the lease and the membership lapse"
+            );
+        }
+        self.duties.sessions.hide_counts();
+    }
+}
+
+/// One log line a change of state, not one a try.
+struct Reporter {
+    task: &'static str,
+    failing: bool,
+}
+
+impl Reporter {
+    fn new(task: &'static str) -> Self {
+        Self { task, failing: false }
+    }
+
+    fn note<T, E: std::fmt::Display>(&mut self, outcome: Result<T, E>) -> Option<T> {
+        match outcome {
+            Ok(value) => {
+                if std::mem::take(&mut self.failing) {
+                    tracing::info!(task = self.task, "works again");
+                }
+                Some(value)
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.failing, true) {
+                    tracing::warn!(task = self.task, %error, "fails: trying on");
+                }
+                None
+            }
+        }
+    }
+}
+
+fn report_once<E: std::fmt::Display>(task: &'static str, outcome: Result<(), E>) {
+    Reporter::new(task).note(outcome);
+}
+
+/// Ticks at once and then again and again, with at least the pause between two ticks.
+fn ticks(pause: Duration) -> Interval {
+    let mut ticks = interval(pause);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+async fn flush(sessions: Sessions) {
+    let mut ticks = ticks(FLUSH_EVERY);
+    loop {
+        ticks.tick().await;
+        sessions.flush_touches().await;
+    }
+}
+
+async fn redo(sessions: Sessions) {
+    let mut ticks = ticks(REDO_EVERY);
+    loop {
+        ticks.tick().await;
+        sessions.redo_ends().await;
+    }
+}
+
+async fn await_store(duties: Duties) {
+    let mut reporter = Reporter::new("reach the store");
+    let mut ticks = ticks(PING_EVERY);
+    loop {
+        ticks.tick().await;
+        if reporter.note(duties.sessions.ping().await).is_some() {
+            return duties.readiness.store_has_answered();
+        }
+    }
+}
+
+async fn announce(duties: Duties, mut state: watch::Receiver<MemberState>) {
+    let me = duties.sessions.server_id().clone();
+    let mut reporter = Reporter::new("learn of the fleet");
+    loop {
+        let now = *state.borrow_and_update();
+        let heard = duties.membership.announce(&me, now, MEMBER_TIMEOUT).await;
+        if let Some(members) = reporter.note(heard) {
+            show_members(&duties.sessions, &members);
+            set_members(&duties.view, members);
+        }
+        tokio::select! {
+            () = tokio::time::sleep(ANNOUNCE_EVERY) => {}
+            Ok(()) = state.changed() => {}
+        }
+    }
+}
+
+fn show_members(sessions: &Sessions, Members(members): &Members) {
+    for state in [MemberState::Live, MemberState::Draining] {
+        let count = members.iter().filter(|member| member.state == state).count();
+        let gauge = sessions.metrics().servers.with_label_values(&[state.as_str()]);
+        gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+}
+
+fn set_members(view: &watch::Sender<View>, members: Members) {
+    view.send_if_modified(|view| {
+        let changed = view.members.as_ref() != Some(&members);
+        if changed {
+            let names = |state: MemberState| {
+                let members = members.0.iter().filter(|member| member.state == state);
+                members
+                    .map(|member| member.server_id.as_str())
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            };
+            let (live, draining) = (names(MemberState::Live), names(MemberState::Draining));
+            tracing::info!(live, draining, "the fleet has changed");
+            view.members = Some(members);
+        }
+        changed
+    });
+}
+
+/// Leads where it can, until the server drains.
+async fn campaign(duties: Duties, mut state: watch::Receiver<MemberState>, lead: watch::Sender<bool>) {
+    let me = duties.sessions.server_id().clone();
+    let mut reporter = Reporter::new("take the leader's lease");
+    let mut renewed = Instant::now();
+    while *state.borrow_and_update() == MemberState::Live {
+        let asked = Instant::now();
+        match reporter.note(duties.leadership.acquire(&me, LEASE_TTL).await) {
+            Some(leader) => {
+                renewed = asked;
+                set_leader(&duties, leader, &lead);
+            }
+            None if renewed.elapsed() >= LEASE_TTL => set_leader(&duties, None, &lead),
+            None => {}
+        }
+        tokio::select! {
+            () = tokio::time::sleep(LEAD_EVERY) => {}
+            Ok(()) = state.changed() => {}
+        }
+    }
+    set_leader(&duties, None, &lead);
+    report_once("release the lease", duties.leadership.release(&me).await);
+}
+
+fn set_leader(duties: &Duties, leader: Option<ServerId>, lead: &watch::Sender<bool>) {
+    let leads = leader.as_ref() == Some(duties.sessions.server_id());
+    duties.sessions.metrics().leader.set(i64::from(leads));
+    lead.send_if_modified(|led| std::mem::replace(led, leads) != leads);
+    duties.view.send_if_modified(|view| {
+        let changed = view.leader != leader;
+        if changed {
+            tracing::info!(
+                leader = leader.as_ref().map(ServerId::as_str),
+                leads,
+                "the leader has changed"
+            );
+            view.leader = leader;
+        }
+        changed
+    });
+}
+
+/// Runs a leader's loop while this server leads, and then something else.
+async fn while_leading<L: Future<Output = ()>>(
+    mut leads: watch::Receiver<bool>,
+    mut leaders_loop: impl FnMut() -> L,
+    after: impl Fn(),
+) {
+    while leads.wait_for(|leads| *leads).await.is_ok() {
+        tokio::select! {
+            () = leaders_loop() => {}
+            _ = leads.wait_for(|leads| !*leads) => after(),
+        }
+    }
+}
+
+async fn sweep(sessions: Sessions) {
+    let mut reporter = Reporter::new("sweep");
+    let mut ticks = ticks(SWEEP_EVERY);
+    loop {
+        ticks.tick().await;
+        reporter.note(sessions.sweep().await);
+    }
+}
+
+async fn count(sessions: Sessions) {
+    let mut reporter = Reporter::new("count the fleet's sessions");
+    let mut ticks = ticks(COUNT_EVERY);
+    loop {
+        ticks.tick().await;
+        if let Some(stats) = reporter.note(sessions.count_fleet().await) {
+            sessions.show_counts(&stats);
+        }
+    }
+}

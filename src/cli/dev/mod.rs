@@ -1,0 +1,127 @@
+//! `cloakroom dev`: a fleet in one process, to see sessions shared, changed and ended with nothing installed.
+
+mod banner;
+mod ports;
+mod seed;
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use super::args::DevArgs;
+use super::background::MEMBER_TIMEOUT;
+use super::failure::Failure;
+use super::replica::{Plan, Replica};
+use super::serve::install_log;
+use super::signals::Shutdown;
+use super::store::Opened;
+use super::{settings, store};
+use crate::cluster::MemberState;
+use crate::config::{Config, Loaded, Origin};
+use crate::http::caller::CallerAuth;
+use crate::session::{Clock, Random, SystemClock, SystemRandom};
+use crate::telemetry::Metrics;
+use banner::{Banner, Place};
+
+const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+/// A person who presses Ctrl-C does not want to wait for an open event stream.
+const DRAIN: Duration = Duration::from_secs(2);
+
+/// Runs the fleet until SIGTERM or SIGINT.
+pub async fn run(args: &DevArgs) -> Result<(), Failure> {
+    let loaded = args.settings.load()?;
+    install_log(&loaded.config.log, level(&loaded))?;
+    let config = loaded.config;
+    let shutdown = Shutdown::on_signals()?;
+    let replicas = bind_fleet(&config, args.replicas, &shutdown).await?;
+    let first = replicas.first().map(Replica::sessions).ok_or_else(no_replica)?;
+    let seeds = seed::plant(first).await?;
+    let places = replicas
+        .iter()
+        .map(|replica| Place {
+            server_id: replica.sessions().server_id().to_string(),
+            traffic: replica.address(),
+            admin: replica.admin_address(),
+        })
+        .collect();
+    let mut out = io::stdout();
+    let colours = out.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let banner = Banner {
+        places,
+        seeds,
+        cookie: config.cookie.name,
+        colours,
+    };
+    // Piped into something that has gone, the fleet still serves.
+    let _ = write!(out, "{banner}").and_then(|()| out.flush());
+    serve_all(replicas, shutdown).await
+}
+
+/// The log would bury the curl lines: only what is wrong is told, unless a level was asked for.
+fn level(loaded: &Loaded) -> &str {
+    let row = loaded.rows.iter().find(|row| row.key == "log.level");
+    match row {
+        Some(row) if row.origin != Origin::Default => &loaded.config.log.level,
+        _ => "warn",
+    }
+}
+
+fn no_replica() -> Failure {
+    Failure::Setting("--replicas: at least 1".to_owned())
+}
+
+async fn bind_fleet(config: &Config, count: u16, shutdown: &Shutdown) -> Result<Vec<Replica>, Failure> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let random: Arc<dyn Random> = Arc::new(SystemRandom);
+    let opened = store::open_memory(&clock, &random)?;
+    let block = ports::free_block(config.server.listen.port(), config.server.admin_listen.port(), count)?;
+    let mut replicas = Vec::new();
+    for (index, (traffic, admin)) in block.into_iter().enumerate() {
+        let mut own = config.clone();
+        own.server.server_id = format!("dev-{}", index + 1);
+        own.server.listen = SocketAddr::new(LOCALHOST, traffic);
+        own.server.admin_listen = SocketAddr::new(LOCALHOST, admin);
+        let plan = plan(&own, &opened, &clock, &random)?;
+        let server_id = plan.settings.server_id.clone();
+        replicas.push(Replica::bind(plan, shutdown)?);
+        // Known to all before any of them serves: none takes another for gone, and its sessions over.
+        opened
+            .membership
+            .announce(&server_id, MemberState::Live, MEMBER_TIMEOUT)
+            .await?;
+    }
+    Ok(replicas)
+}
+
+fn plan(config: &Config, opened: &Opened, clock: &Arc<dyn Clock>, random: &Arc<dyn Random>) -> Result<Plan, Failure> {
+    Ok(Plan {
+        settings: settings::for_sessions(config, opened.redo_window)?,
+        opened: opened.clone(),
+        metrics: Metrics::new()?,
+        clock: Arc::clone(clock),
+        random: Arc::clone(random),
+        callers: CallerAuth::Open,
+        http: settings::for_http(config),
+        listen: config.server.listen,
+        admin_listen: config.server.admin_listen,
+        tls: None,
+        limits: settings::for_traffic(config),
+        grace: Duration::ZERO,
+        drain: DRAIN,
+    })
+}
+
+async fn serve_all(replicas: Vec<Replica>, shutdown: Shutdown) -> Result<(), Failure> {
+    let mut running = JoinSet::new();
+    for replica in replicas {
+        let shutdown = shutdown.clone();
+        running.spawn(async move { replica.run(&shutdown).await });
+    }
+    while let Some(ended) = running.join_next().await {
+        ended.map_err(io::Error::other)??;
+    }
+    Ok(())
+}

@@ -1,0 +1,87 @@
+//! `cloakroom serve`: one server of a fleet.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::args::ServeArgs;
+use super::callers::Callers;
+use super::failure::Failure;
+use super::replica::{Plan, Replica};
+use super::signals::Shutdown;
+use super::{settings, store};
+use crate::config::{Config, LogSettings};
+use crate::http::listener::Tls;
+use crate::session::{Clock, Random, SystemClock, SystemRandom};
+use crate::telemetry::{self, LogFormat, Metrics};
+
+/// How long load balancers have to notice that a server is unready, at most; a quarter of the drain where that is less.
+const LONGEST_GRACE: Duration = Duration::from_secs(5);
+
+/// Serves until SIGTERM or SIGINT.
+pub async fn run(args: &ServeArgs) -> Result<(), Failure> {
+    let config = args.settings.load()?.config;
+    config.validate_for_serve()?;
+    install_log(&config.log, &config.log.level)?;
+    let shutdown = Shutdown::on_signals()?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let callers = Callers::from_settings(&config.jwt, Arc::clone(&clock));
+    warn_of_what_is_not_for_production(&config);
+    let plan = plan(&config, clock, &callers).await?;
+    Replica::bind(plan, &shutdown)?.run(&shutdown).await
+}
+
+async fn plan(config: &Config, clock: Arc<dyn Clock>, callers: &Callers) -> Result<Plan, Failure> {
+    let random: Arc<dyn Random> = Arc::new(SystemRandom);
+    let metrics = Metrics::new()?;
+    let opened = store::open_store(config, &clock, &random, &metrics).await?;
+    let tls = config.tls.pair().map(|(certificate, key)| Tls::load(certificate, key));
+    let drain = config.shutdown.drain.get();
+    let local = config.server.listen.ip().is_loopback();
+    Ok(Plan {
+        settings: settings::for_sessions(config, opened.redo_window)?,
+        opened,
+        metrics,
+        clock,
+        random,
+        callers: callers.auth.clone(),
+        http: settings::for_http(config),
+        listen: config.server.listen,
+        admin_listen: config.server.admin_listen,
+        tls: tls.transpose()?.map(Arc::new),
+        limits: settings::for_traffic(config),
+        // No load balancer sends to loopback.
+        grace: if local {
+            Duration::ZERO
+        } else {
+            LONGEST_GRACE.min(drain / 4)
+        },
+        drain,
+    })
+}
+
+fn warn_of_what_is_not_for_production(config: &Config) {
+    if config.redis.urls.is_empty() {
+        tracing::warn!(
+            "sessions are kept in the memory of this process: for one replica, not for production. They end with it, \
+             and other replicas do not see them; set redis.urls"
+        );
+    }
+    if !config.jwt.is_configured() {
+        tracing::warn!(
+            listen = %config.server.listen,
+            "callers are not authenticated: every caller on this host counts as admin; set jwt.secret or jwt.jwks_url"
+        );
+    }
+}
+
+/// Installs the log as the settings say.
+pub(super) fn install_log(log: &LogSettings, level: &str) -> Result<(), Failure> {
+    use crate::config::LogFormat as Configured;
+
+    let format = match log.format {
+        Some(Configured::Json) => LogFormat::Json,
+        Some(Configured::Pretty) => LogFormat::Pretty,
+        None => LogFormat::by_terminal(),
+    };
+    telemetry::install_logging(format, level).map_err(Failure::Setting)
+}

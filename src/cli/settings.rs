@@ -1,0 +1,90 @@
+//! What the settings mean for the façade and for the listeners.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::failure::Failure;
+use crate::config::{self, Config, CookiePriority, MaxPerUserPolicy};
+use crate::http::listener::Limits;
+use crate::http::{CookieSettings, HttpSettings, Priority, SameSite};
+use crate::session::{Class, ClassName, Classes, InvalidName, ServerId};
+use crate::sessions::{MigrationPolicy, Settings};
+use crate::store::{LimitPolicy, UserLimit};
+
+/// What the façade is told.
+pub fn for_sessions(config: &Config, redo_window: Duration) -> Result<Settings, Failure> {
+    let wrong = |key: &str| {
+        let key = key.to_owned();
+        move |rule: InvalidName| Failure::Setting(format!("{key}: {rule}"))
+    };
+    let mut classes = BTreeMap::new();
+    for (name, class) in &config.session.classes {
+        let (idle, absolute) = (class.idle.get(), class.absolute.get());
+        let name = ClassName::new(name).map_err(wrong(&format!("session.classes.{name}")))?;
+        classes.insert(name, Class { idle, absolute });
+    }
+    Ok(Settings {
+        server_id: ServerId::new(&config.server.server_id).map_err(wrong("server_id"))?,
+        classes: Classes::new(classes),
+        max_bytes: config.session.max_bytes.bytes(),
+        rotation_grace: config.session.rotation_grace.get(),
+        limit: user_limit(config),
+        migration: match config.migration.policy {
+            config::MigrationPolicy::HomeGone => MigrationPolicy::HomeGone,
+            config::MigrationPolicy::Always => MigrationPolicy::Always,
+            config::MigrationPolicy::Never => MigrationPolicy::Never,
+        },
+        redo_window,
+    })
+}
+
+fn user_limit(config: &Config) -> Option<UserLimit> {
+    let policy = match config.session.max_per_user_policy {
+        MaxPerUserPolicy::Refuse => LimitPolicy::Refuse,
+        MaxPerUserPolicy::EndOldest => LimitPolicy::EndOldest,
+        MaxPerUserPolicy::EndLeastRecentlyUsed => LimitPolicy::EndLeastRecentlyUsed,
+    };
+    let max = config.session.max_per_user?.get();
+    Some(UserLimit { max, policy })
+}
+
+/// What the handlers are told.
+pub fn for_http(config: &Config) -> HttpSettings {
+    HttpSettings {
+        max_body: config.http.max_body.as_len(),
+        timeout: config.http.timeout.get(),
+        session_header: config.http.session_header,
+        trusted_proxies: config.http.trusted_proxies.clone(),
+        cookie: for_cookie(&config.cookie),
+        ..HttpSettings::default()
+    }
+}
+
+fn for_cookie(cookie: &config::CookieSettings) -> CookieSettings {
+    CookieSettings {
+        name: cookie.name.clone(),
+        same_site: match cookie.same_site {
+            config::SameSite::Strict => SameSite::Strict,
+            config::SameSite::Lax => SameSite::Lax,
+            config::SameSite::None => SameSite::None,
+        },
+        domain: cookie.domain.clone(),
+        path: cookie.path.clone(),
+        secure: cookie.secure,
+        partitioned: cookie.partitioned,
+        priority: cookie.priority.map(|priority| match priority {
+            CookiePriority::Low => Priority::Low,
+            CookiePriority::Medium => Priority::Medium,
+            CookiePriority::High => Priority::High,
+        }),
+        browser_lifetime: cookie.browser_lifetime,
+    }
+}
+
+/// What the traffic listener is told.
+pub fn for_traffic(config: &Config) -> Limits {
+    Limits {
+        max_connections: usize::try_from(config.http.max_connections.get()).unwrap_or(usize::MAX),
+        ..Limits::default()
+    }
+}

@@ -1,0 +1,51 @@
+//! Who calls the API for applications, and what they may do.
+
+mod extract;
+mod jwks;
+mod jwt;
+mod scope;
+mod source;
+
+pub use jwks::{InvalidKeySet, KeySet};
+pub use jwt::{JwtSettings, JwtVerifier};
+pub use scope::Scope;
+pub use source::{JwksSource, refresh_jwks};
+
+pub(super) use extract::{Admin, Reader, Writer};
+pub(super) use jwt::Refusal;
+
+use std::sync::Arc;
+
+/// How callers prove who they are. Cheap to clone.
+#[derive(Clone)]
+pub enum CallerAuth {
+    /// Not at all: every caller counts as admin. For development and loopback.
+    Open,
+    /// By a JWT in `Authorization: Bearer`.
+    Jwt(Arc<JwtVerifier>),
+}
+
+impl CallerAuth {
+    /// Replaces the secret of HS256 (none: no HS256). Takes effect with the next request; without JWTs it does nothing.
+    pub fn set_secret(&self, secret: Option<&[u8]>) {
+        if let Self::Jwt(verifier) = self {
+            verifier.set_secret(secret);
+        }
+    }
+
+    /// Replaces the public keys. Takes effect with the next request; without JWTs it does nothing.
+    pub fn set_jwks(&self, keys: KeySet) {
+        if let Self::Jwt(verifier) = self {
+            verifier.set_jwks(keys);
+        }
+    }
+}
+
+impl std::fmt::Debug for CallerAuth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Open => "Open",
+            Self::Jwt(_) => "Jwt",
+        })
+    }
+}

@@ -1,0 +1,73 @@
+use std::sync::atomic::AtomicUsize;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+use parking_lot::Mutex;
+
+use super::super::jwt::{JwtSettings, JwtVerifier};
+use super::*;
+use crate::session::SystemClock;
+
+const NO_KEYS: &str = r#"{"keys": []}"#;
+
+/// An issuer's JWK set on a port of its own.
+#[derive(Clone)]
+struct Issuer {
+    answer: Arc<Mutex<(StatusCode, String)>>,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Issuer {
+    async fn start() -> (Self, String) {
+        let issuer = Self {
+            answer: Arc::new(Mutex::new((StatusCode::OK, NO_KEYS.to_owned()))),
+            asked: Arc::default(),
+        };
+        let answer = |State(issuer): State<Self>| async move {
+            issuer.asked.fetch_add(1, Ordering::SeqCst);
+            issuer.answer.lock().clone()
+        };
+        let router = Router::new().route("/jwks", get(answer)).with_state(issuer.clone());
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/jwks", listener.local_addr().unwrap());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        (issuer, url)
+    }
+}
+
+fn verifier() -> Arc<JwtVerifier> {
+    let settings = JwtSettings {
+        audience: "cloakroom".to_owned(),
+        issuer: None,
+    };
+    Arc::new(JwtVerifier::new(settings, Arc::new(SystemClock)))
+}
+
+#[tokio::test]
+async fn keys_are_fetched_at_the_start_and_size_and_status_are_checked() {
+    let (issuer, url) = Issuer::start().await;
+    let client = reqwest::Client::new();
+    assert!(fetch(&client, &url).await.and_then(parse).is_ok());
+    *issuer.answer.lock() = (StatusCode::INTERNAL_SERVER_ERROR, NO_KEYS.to_owned());
+    assert!(fetch(&client, &url).await.unwrap_err().contains("500"));
+    *issuer.answer.lock() = (StatusCode::OK, " ".repeat(MAX_BYTES + 1));
+    assert!(fetch(&client, &url).await.unwrap_err().contains("larger"));
+    *issuer.answer.lock() = (StatusCode::OK, "<html>".to_owned());
+    assert!(fetch(&client, &url).await.and_then(parse).unwrap_err().contains("no JWK set"));
+    let nobody = fetch(&client, "http://127.0.0.1:1/jwks?key=hidden").await.unwrap_err();
+    assert!(!nobody.contains("hidden"), "{nobody}");
+}
+
+#[tokio::test]
+async fn the_task_fetches_and_tells_those_who_wait() {
+    let (issuer, url) = Issuer::start().await;
+    let verifier = verifier();
+    let mut done = verifier.refresh().done.subscribe();
+    let task = tokio::spawn(refresh_jwks(JwksSource::Url(url), Arc::clone(&verifier)));
+    tokio::time::timeout(Duration::from_secs(5), done.changed()).await.unwrap().unwrap();
+    assert_eq!(issuer.asked.load(Ordering::SeqCst), 1);
+    assert!(!verifier.refresh().possible.load(Ordering::SeqCst), "not again within the next seconds");
+    task.abort();
+}

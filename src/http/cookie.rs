@@ -1,0 +1,206 @@
+use std::fmt::Write as _;
+
+use axum::http::HeaderMap;
+use axum::http::header::COOKIE;
+
+use super::settings::CookieSettings;
+use crate::session::{Timestamp, Token};
+
+/// The longest name and value of a cookie together that browsers keep (RFC 6265bis, section 5.6).
+const MAX_COOKIE_BYTES: usize = 4096;
+/// The longest life that browsers grant (RFC 6265bis, section 5.5): 400 days, in seconds.
+const MAX_AGE: u64 = 400 * 86_400;
+
+/// Writes `Set-Cookie`, with what never changes made once.
+pub(super) struct SetCookie {
+    name: String,
+    attributes: String,
+    browser_lifetime: bool,
+}
+
+impl SetCookie {
+    pub(super) fn new(settings: &CookieSettings) -> Self {
+        let mut attributes = format!("; Path={}", settings.path);
+        if let Some(domain) = &settings.domain {
+            let _ = write!(attributes, "; Domain={domain}");
+        }
+        if settings.secure {
+            attributes.push_str("; Secure");
+        }
+        attributes.push_str("; HttpOnly");
+        let _ = write!(attributes, "; SameSite={}", settings.same_site.as_str());
+        if settings.partitioned {
+            attributes.push_str("; Partitioned");
+        }
+        if let Some(priority) = settings.priority {
+            let _ = write!(attributes, "; Priority={}", priority.as_str());
+        }
+        Self {
+            name: settings.name.clone(),
+            attributes,
+            browser_lifetime: settings.browser_lifetime,
+        }
+    }
+
+    /// The header's value for a token that ends at a time of the store's clock (S18).
+    pub(super) fn value(&self, token: &Token, now: Timestamp, ends_at: Timestamp) -> String {
+        let mut value = format!("{}={}{}", self.name, token.expose(), self.attributes);
+        if !self.browser_lifetime {
+            let max_age = ends_at.since(now).as_secs().min(MAX_AGE);
+            let _ = write!(value, "; Max-Age={max_age}");
+        }
+        value
+    }
+}
+
+/// What the request's cookies say about the session.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum CookieCredential<'a> {
+    /// Nothing.
+    None,
+    /// One value, not yet judged.
+    Value(&'a str),
+    /// Something that no browser sends of itself: two of the name, another case of it, a huge or odd value (S06, S32).
+    Refused,
+}
+
+/// Finds the session cookie among all that the request carries.
+pub(super) fn find<'a>(headers: &'a HeaderMap, name: &str) -> CookieCredential<'a> {
+    let mut found = CookieCredential::None;
+    let lines = headers.get_all(COOKIE).iter();
+    for pair in lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';')) {
+        let pair = pair.trim_ascii();
+        let split = pair.iter().position(|byte| *byte == b'=');
+        let (given, value) = match split {
+            Some(at) => (pair[..at].trim_ascii_end(), pair[at + 1..].trim_ascii_start()),
+            None => (pair, &b""[..]),
+        };
+        if !given.eq_ignore_ascii_case(name.as_bytes()) {
+            continue;
+        }
+        if given != name.as_bytes() || found != CookieCredential::None || given.len() + value.len() > MAX_COOKIE_BYTES {
+            return CookieCredential::Refused;
+        }
+        match std::str::from_utf8(value) {
+            Ok(value) if value.bytes().all(is_cookie_octet) && !value.is_empty() => {
+                found = CookieCredential::Value(value);
+            }
+            _ => return CookieCredential::Refused,
+        }
+    }
+    found
+}
+
+/// RFC 6265bis, section 4.1.1: `cookie-octet`.
+fn is_cookie_octet(byte: u8) -> bool {
+    matches!(byte, 0x21 | 0x23..=0x2b | 0x2d..=0x3a | 0x3c..=0x5b | 0x5d..=0x7e)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::{Bucket, SystemRandom};
+    use axum::http::HeaderValue;
+    use proptest::prelude::*;
+
+    const NAME: &str = "__Host-cloakroom";
+
+    fn cookies(lines: &[&str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(COOKIE, HeaderValue::from_bytes(line.as_bytes()).unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn s06_the_cookie_is_found_among_others_or_refused() {
+        let value = CookieCredential::Value("abc");
+        assert_eq!(find(&cookies(&["__Host-cloakroom=abc"]), NAME), value);
+        assert_eq!(find(&cookies(&["a=1; __Host-cloakroom=abc;b=ü"]), NAME), value);
+        assert_eq!(find(&cookies(&["a=1", "__Host-cloakroom=abc"]), NAME), value);
+        assert_eq!(
+            find(&cookies(&["a=1; x__Host-cloakroom=abc; __Host-cloakroomx=1"]), NAME),
+            CookieCredential::None
+        );
+        assert_eq!(find(&cookies(&[]), NAME), CookieCredential::None);
+        let huge = format!("__Host-cloakroom={}", "x".repeat(MAX_COOKIE_BYTES));
+        for bad in [
+            "__Host-cloakroom=a; __Host-cloakroom=b",
+            "__Host-cloakroom=a; __Host-cloakroom=a",
+            "__Host-cloakroom=",
+            "__Host-cloakroom",
+            "__Host-cloakroom=\"a\"",
+            "__Host-cloakroom=a b",
+            "__Host-cloakroom=ü",
+            &huge,
+        ] {
+            assert_eq!(find(&cookies(&[bad]), NAME), CookieCredential::Refused, "{bad}");
+        }
+        let twice = cookies(&["__Host-cloakroom=a", "__Host-cloakroom=b"]);
+        assert_eq!(find(&twice, NAME), CookieCredential::Refused);
+    }
+
+    #[test]
+    fn s32_another_case_of_the_name_is_refused() {
+        for bad in [
+            "__host-cloakroom=abc",
+            "__HOST-CLOAKROOM=abc",
+            "__Host-cloakroom=abc; __host-cloakroom=abc",
+        ] {
+            assert_eq!(find(&cookies(&[bad]), NAME), CookieCredential::Refused, "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn s06_no_cookie_header_makes_the_parser_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            if let Ok(value) = HeaderValue::from_bytes(&bytes) {
+                let mut headers = HeaderMap::new();
+                headers.append(COOKIE, value);
+                let _ = find(&headers, NAME);
+                let _ = find(&headers, "a");
+            }
+        }
+
+        #[test]
+        fn s06_our_cookie_is_found_whatever_stands_around_it(
+            before in "[a-z=; ]{0,40}",
+            after in "[a-z=; ]{0,40}",
+            value in "[A-Za-z0-9_-]{1,60}",
+        ) {
+            let headers = cookies(&[&format!("{before};{NAME}={value};{after}")]);
+            prop_assert_eq!(find(&headers, NAME), CookieCredential::Value(&value));
+        }
+    }
+
+    #[test]
+    fn s18_s31_the_cookie_is_strict_and_ends_with_its_session() {
+        let token = Token::generate(Bucket::new(7), &SystemRandom).unwrap();
+        let now = Timestamp::from_millis(1_000_000);
+        let secret = token.expose();
+        let value = |settings: &CookieSettings, seconds: u64| {
+            SetCookie::new(settings).value(&token, now, Timestamp::from_millis(1_000_000 + seconds * 1000 + 999))
+        };
+        let strict = CookieSettings::default();
+        assert_eq!(
+            value(&strict, 60),
+            format!("__Host-cloakroom={secret}; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=60")
+        );
+        assert!(value(&strict, 500 * 86_400).ends_with("; Max-Age=34560000"));
+        let own = CookieSettings {
+            name: "sid".to_owned(),
+            domain: Some("example.org".to_owned()),
+            partitioned: true,
+            priority: Some(super::super::settings::Priority::High),
+            browser_lifetime: true,
+            ..strict
+        };
+        assert_eq!(
+            value(&own, 60),
+            format!(
+                "sid={secret}; Path=/; Domain=example.org; Secure; HttpOnly; SameSite=Lax; Partitioned; Priority=High"
+            )
+        );
+    }
+}

@@ -1,0 +1,214 @@
+use std::fmt;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::header::{CACHE_CONTROL, VARY};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use futures_util::FutureExt as _;
+use prometheus::IntGauge;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use tracing::Instrument as _;
+
+use super::problem::ApiError;
+use super::route_metrics::RouteTable;
+use super::state::ApiState;
+use super::v1::EVENTS_PATH;
+use crate::session::{Random as _, SystemRandom};
+
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
+/// What every request passes, in one layer: each layer more would cost an allocation on each request.
+struct Stack {
+    state: ApiState,
+    routes: RouteTable,
+    in_flight: IntGauge,
+    slots: Semaphore,
+    request_ids: RequestIds,
+}
+
+/// Puts the middleware before a router whose routes are described.
+pub(super) fn apply(router: Router, state: &ApiState, description: &utoipa::openapi::OpenApi) -> Router {
+    let metrics = state.sessions().metrics();
+    let stack = Arc::new(Stack {
+        routes: RouteTable::new(metrics, description.paths.paths.keys().cloned()),
+        in_flight: metrics.http_in_flight.clone(),
+        slots: Semaphore::new(state.settings().max_concurrent),
+        request_ids: RequestIds::new(),
+        state: state.clone(),
+    });
+    router.layer(axum::middleware::from_fn_with_state(stack, pass))
+}
+
+/// The order, from outside to inside, and why:
+/// 1. the gauge, the clock and the request id come first, so that refusals are counted and can be found as well;
+/// 2. the span, so that every log line below carries the id;
+/// 3. limits that need no work: the headers' size, then a free slot;
+/// 4. the time limit, within which also a slow body must have come;
+/// 5. the guard against panics, innermost: all the rest still happens after one.
+///
+/// The body's limit is the business of those who read one: `extract`.
+async fn pass(State(stack): State<Arc<Stack>>, request: Request, next: Next) -> Response {
+    let _in_flight = InFlight::new(&stack.in_flight);
+    let started = Instant::now();
+    let request_id = stack.request_ids.of(request.headers());
+    let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let route = route.as_ref().map(MatchedPath::as_str);
+    let span = tracing::info_span!("request", request_id = %request_id, %method, route);
+
+    let mut response = match stack.serve(request, next, route).instrument(span.clone()).await {
+        Ok(response) => response,
+        Err(error) => error.into_response(),
+    };
+
+    let took = started.elapsed();
+    let status = response.status();
+    stack.routes.observe(route, &method, status, took);
+    span.in_scope(|| {
+        let (status, micros) = (status.as_u16(), took.as_micros());
+        // Neither the path nor the query: they may hold what a client should not have put there.
+        if status >= 500 {
+            tracing::info!(status, micros, "answered");
+        } else {
+            tracing::debug!(status, micros, "answered");
+        }
+    });
+    let headers = response.headers_mut();
+    headers.insert(X_REQUEST_ID, request_id.0);
+    // S34. What never touched a session says so itself.
+    headers.entry(CACHE_CONTROL).or_insert(NO_STORE);
+    headers.entry(VARY).or_insert_with(|| vary(route));
+    response
+}
+
+/// The faces that judge a session's own credential also depend on `Authorization`.
+fn vary(route: Option<&str>) -> HeaderValue {
+    match route {
+        Some("/auth" | "/session") => HeaderValue::from_static("Cookie, Authorization"),
+        _ => HeaderValue::from_static("Cookie"),
+    }
+}
+
+impl Stack {
+    async fn serve(&self, request: Request, next: Next, route: Option<&str>) -> Result<Response, ApiError> {
+        let settings = self.state.settings();
+        if header_bytes(request.headers()) > settings.max_header_bytes {
+            let limit = settings.max_header_bytes;
+            return Err(ApiError::HeadersTooLarge { limit });
+        }
+        let slot = self.slots.try_acquire();
+        let _slot = slot.map_err(|_| ApiError::Unavailable("the server has too many requests to answer"))?;
+
+        let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
+        let answer = if route == Some(EVENTS_PATH) {
+            answer.await
+        } else {
+            let in_time = tokio::time::timeout(settings.timeout, answer).await;
+            in_time.map_err(|_| ApiError::Unavailable("the answer took too long"))?
+        };
+        answer.map_err(|_| {
+            // The panic's own words went to standard error; they are not repeated to the client.
+            tracing::error!("a handler panicked");
+            ApiError::Internal
+        })
+    }
+}
+
+fn header_bytes(headers: &HeaderMap) -> usize {
+    headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum()
+}
+
+/// Counts a request for as long as it is being answered, also where its client goes away.
+struct InFlight<'a>(&'a IntGauge);
+
+impl<'a> InFlight<'a> {
+    fn new(gauge: &'a IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+/// Makes request ids: a random start and a count. They tell requests apart, and are no secrets.
+struct RequestIds {
+    start: String,
+    count: AtomicU64,
+}
+
+struct RequestId(HeaderValue);
+
+impl RequestIds {
+    fn new() -> Self {
+        let mut bytes = [0; 8];
+        // Without randomness the ids of two servers are alike, which harms nobody.
+        let _ = SystemRandom.fill(&mut bytes);
+        Self {
+            start: format!("{:016x}", u64::from_be_bytes(bytes)),
+            count: AtomicU64::new(0),
+        }
+    }
+
+    /// The client's own id where it is harmless, else a new one.
+    fn of(&self, headers: &HeaderMap) -> RequestId {
+        let given = headers
+            .get(X_REQUEST_ID)
+            .filter(|value| is_request_id(value.as_bytes()));
+        RequestId(given.cloned().unwrap_or_else(|| self.make()))
+    }
+
+    fn make(&self) -> HeaderValue {
+        let count = self.count.fetch_add(1, Ordering::Relaxed);
+        let text = format!("{}-{count:x}", self.start);
+        HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).unwrap_or_else(|_| HeaderValue::from_static("-"))
+    }
+}
+
+impl fmt::Display for RequestId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.to_str().unwrap_or_default())
+    }
+}
+
+fn is_request_id(text: &[u8]) -> bool {
+    let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
+    (1..=128).contains(&text.len()) && text.iter().all(allowed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_harmless_request_id_is_taken_over_and_any_other_replaced() {
+        let ids = RequestIds::new();
+        let of = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(X_REQUEST_ID, HeaderValue::from_bytes(text.as_bytes()).unwrap());
+            ids.of(&headers).to_string()
+        };
+        assert_eq!(of("trace-1.2_X"), "trace-1.2_X");
+        for bad in ["", "a b", "ü", "a\tb", &"x".repeat(129)] {
+            let made = of(bad);
+            assert!(is_request_id(made.as_bytes()) && made != bad, "{bad}");
+        }
+        assert_ne!(
+            ids.of(&HeaderMap::new()).to_string(),
+            ids.of(&HeaderMap::new()).to_string()
+        );
+    }
+}

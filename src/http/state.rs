@@ -1,0 +1,67 @@
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use super::caller::CallerAuth;
+use super::cookie::SetCookie;
+use super::settings::HttpSettings;
+use crate::sessions::Sessions;
+
+/// What the handlers share. Cheap to clone.
+#[derive(Clone)]
+pub struct ApiState(Arc<Inner>);
+
+struct Inner {
+    sessions: Sessions,
+    callers: CallerAuth,
+    settings: HttpSettings,
+    set_cookie: SetCookie,
+    draining: watch::Receiver<bool>,
+    description: OnceLock<Bytes>,
+}
+
+impl ApiState {
+    /// Ties the façade to what the listener was told. `draining` turns true when the server is about to stop.
+    pub fn new(
+        sessions: Sessions,
+        callers: CallerAuth,
+        settings: HttpSettings,
+        draining: watch::Receiver<bool>,
+    ) -> Self {
+        let set_cookie = SetCookie::new(&settings.cookie);
+        Self(Arc::new(Inner {
+            sessions,
+            callers,
+            settings,
+            set_cookie,
+            draining,
+            description: OnceLock::new(),
+        }))
+    }
+
+    pub(super) fn sessions(&self) -> &Sessions {
+        &self.0.sessions
+    }
+
+    pub(super) fn callers(&self) -> &CallerAuth {
+        &self.0.callers
+    }
+
+    pub(super) fn settings(&self) -> &HttpSettings {
+        &self.0.settings
+    }
+
+    pub(super) fn set_cookie(&self) -> &SetCookie {
+        &self.0.set_cookie
+    }
+
+    pub(super) fn draining(&self) -> watch::Receiver<bool> {
+        self.0.draining.clone()
+    }
+
+    /// The API's description as JSON, made once.
+    pub(super) fn description(&self, make: impl FnOnce() -> Bytes) -> Bytes {
+        self.0.description.get_or_init(make).clone()
+    }
+}
