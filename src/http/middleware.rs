@@ -34,14 +34,14 @@ struct Stack {
 }
 
 /// Puts the middleware before a router whose routes are described.
-pub(super) fn apply(router: Router, state: &ApiState, description: &utoipa::openapi::OpenApi) -> Router {
+pub(super) fn apply(router: Router, state: ApiState, description: &utoipa::openapi::OpenApi) -> Router {
     let metrics = state.sessions().metrics();
     let stack = Arc::new(Stack {
         routes: RouteTable::new(metrics, description.paths.paths.keys().cloned()),
         in_flight: metrics.http_in_flight.clone(),
         slots: Semaphore::new(state.settings().max_concurrent),
         request_ids: RequestIds::new(),
-        state: state.clone(),
+        state,
     });
     router.layer(axum::middleware::from_fn_with_state(stack, pass))
 }

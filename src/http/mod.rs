@@ -35,7 +35,7 @@ pub fn router(state: ApiState) -> Router {
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
         .with_state(state.clone());
-    middleware::apply(router, &state, &description)
+    middleware::apply(router, state, &description)
 }
 
 /// Every route with its description. There is no other way to add one: so none is left out of the description.

@@ -7,6 +7,7 @@
 
 mod dev;
 mod harness;
+mod http;
 mod listener;
 mod serve;
 mod support;

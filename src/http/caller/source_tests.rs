@@ -55,7 +55,13 @@ async fn keys_are_fetched_at_the_start_and_size_and_status_are_checked() {
     *issuer.answer.lock() = (StatusCode::OK, " ".repeat(MAX_BYTES + 1));
     assert!(fetch(&client, &url).await.unwrap_err().contains("larger"));
     *issuer.answer.lock() = (StatusCode::OK, "<html>".to_owned());
-    assert!(fetch(&client, &url).await.and_then(parse).unwrap_err().contains("no JWK set"));
+    assert!(
+        fetch(&client, &url)
+            .await
+            .and_then(parse)
+            .unwrap_err()
+            .contains("no JWK set")
+    );
     let nobody = fetch(&client, "http://127.0.0.1:1/jwks?key=hidden").await.unwrap_err();
     assert!(!nobody.contains("hidden"), "{nobody}");
 }
@@ -66,8 +72,14 @@ async fn the_task_fetches_and_tells_those_who_wait() {
     let verifier = verifier();
     let mut done = verifier.refresh().done.subscribe();
     let task = tokio::spawn(refresh_jwks(JwksSource::Url(url), Arc::clone(&verifier)));
-    tokio::time::timeout(Duration::from_secs(5), done.changed()).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(5), done.changed())
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(issuer.asked.load(Ordering::SeqCst), 1);
-    assert!(!verifier.refresh().possible.load(Ordering::SeqCst), "not again within the next seconds");
+    assert!(
+        !verifier.refresh().possible.load(Ordering::SeqCst),
+        "not again within the next seconds"
+    );
     task.abort();
 }

@@ -150,31 +150,31 @@ pub(in crate::http) struct DurationSeconds {
     responses((status = 200, description = "The counts", body = StatsAnswer), FleetProblems)
 )]
 pub(in crate::http) async fn stats(_: Reader, State(state): State<ApiState>) -> Result<Json<StatsAnswer>, ApiError> {
-    let stats = state.sessions().stats().await?;
+    let counts = state.sessions().stats().await?;
     Ok(Json(StatsAnswer {
-        sessions: stats.sessions,
-        users: stats.users,
-        by_class: stats.by_class.clone(),
-        by_server: stats.by_server.clone(),
+        sessions: counts.sessions,
+        users: counts.users,
+        by_class: counts.by_class.clone(),
+        by_server: counts.by_server.clone(),
         duration_seconds: DurationSeconds {
-            average: stats.durations.average(),
-            p50: stats.durations.quantile(0.5),
-            p90: stats.durations.quantile(0.9),
-            p99: stats.durations.quantile(0.99),
+            average: counts.durations.average(),
+            p50: counts.durations.quantile(0.5),
+            p90: counts.durations.quantile(0.9),
+            p99: counts.durations.quantile(0.99),
         },
-        as_of: stats.as_of,
+        as_of: counts.as_of,
     }))
 }
 
 /// The servers of the fleet.
 #[derive(Debug, Serialize, ToSchema)]
 pub(in crate::http) struct Servers {
-    servers: Vec<Server>,
+    servers: Vec<FleetMember>,
 }
 
-/// A server.
+/// A server of the fleet.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::http) struct Server {
+pub(in crate::http) struct FleetMember {
     server_id: String,
     /// `live` or `draining`; null where it has left and sessions are still homed there.
     #[schema(value_type = Option<String>)]
@@ -193,7 +193,7 @@ pub(in crate::http) struct Server {
 )]
 pub(in crate::http) async fn servers(_: Reader, State(state): State<ApiState>) -> Result<Json<Servers>, ApiError> {
     let servers = state.sessions().servers().await?;
-    let servers = servers.into_iter().map(|server| Server {
+    let servers = servers.into_iter().map(|server| FleetMember {
         server_id: server.server_id,
         state: server.state,
         sessions: server.sessions,

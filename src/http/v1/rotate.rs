@@ -57,7 +57,7 @@ pub(in crate::http) async fn rotate(
             .permissions
             .map(|names| input::names("permissions", names))
             .transpose()?,
-        keep: body.keep.map(keys).transpose()?,
+        keep: body.keep.as_deref().map(keys).transpose()?,
         authenticated: body.authenticated.unwrap_or(true),
         durable: body.durable.unwrap_or_default(),
     };
@@ -66,7 +66,7 @@ pub(in crate::http) async fn rotate(
     Ok(answer_issued(&state, issued, StatusCode::CREATED))
 }
 
-fn keys(keys: Vec<String>) -> Result<Vec<DataKey>, ApiError> {
+fn keys(keys: &[String]) -> Result<Vec<DataKey>, ApiError> {
     let checked = keys.iter().enumerate();
     checked
         .map(|(index, key)| input::data_key(&format!("keep[{index}]"), key))

@@ -1,0 +1,200 @@
+//! The traffic listener's routes, over the embedded store.
+
+mod bad_input;
+mod callers;
+mod events;
+mod faces;
+mod fleet;
+mod issuing;
+mod limits;
+mod openapi;
+mod sessions;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{HeaderMap, Request, StatusCode};
+use cloakroom::cluster::{Member, MemberState, Members, View};
+use cloakroom::http::caller::CallerAuth;
+use cloakroom::http::{ApiState, HttpSettings, router};
+use cloakroom::session::{Classes, ManualClock, ServerId, SystemRandom, Timestamp};
+use cloakroom::sessions::{MigrationPolicy, Parts, Sessions, Settings};
+use cloakroom::store::{MemoryStore, SessionStore};
+use cloakroom::telemetry::Metrics;
+use http_body_util::BodyExt as _;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tower::ServiceExt as _;
+
+const NOW: u64 = 1_800_000_000_000;
+
+/// A server without a socket.
+struct Api {
+    router: Router,
+    clock: ManualClock,
+    metrics: Metrics,
+    draining: watch::Sender<bool>,
+}
+
+/// What a test may want to be otherwise.
+struct Setup {
+    callers: CallerAuth,
+    settings: HttpSettings,
+    store: Option<Arc<dyn SessionStore>>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            callers: CallerAuth::Open,
+            settings: HttpSettings::default(),
+            store: None,
+        }
+    }
+}
+
+/// An answer, read to its end.
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: String,
+}
+
+impl Api {
+    fn new() -> Self {
+        Self::with(Setup::default())
+    }
+
+    fn with(setup: Setup) -> Self {
+        let clock = ManualClock::new(Timestamp::from_millis(NOW));
+        let shared_clock = Arc::new(clock.clone());
+        let embedded = || {
+            let store = MemoryStore::new(shared_clock.clone(), Arc::new(SystemRandom)).unwrap();
+            Arc::new(store) as Arc<dyn SessionStore>
+        };
+        let store = setup.store.unwrap_or_else(embedded);
+        let server = |name| ServerId::new(name).unwrap();
+        let member = |name| Member {
+            server_id: server(name),
+            state: MemberState::Live,
+        };
+        let view = View {
+            members: Some(Members(vec![member("one"), member("two")])),
+            leader: Some(server("one")),
+        };
+        let metrics = Metrics::new().unwrap();
+        let settings = Settings {
+            server_id: server("one"),
+            classes: Classes::default(),
+            max_bytes: 10_240,
+            rotation_grace: Duration::from_secs(10),
+            limit: None,
+            migration: MigrationPolicy::default(),
+            redo_window: Duration::from_secs(30),
+        };
+        let parts = Parts {
+            store,
+            clock: shared_clock,
+            random: Arc::new(SystemRandom),
+            view: watch::channel(view).1,
+            metrics: metrics.clone(),
+        };
+        let (draining, drain) = watch::channel(false);
+        let state = ApiState::new(Sessions::new(settings, parts), setup.callers, setup.settings, drain);
+        Self {
+            router: router(state),
+            clock,
+            metrics,
+            draining,
+        }
+    }
+
+    async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        Answer {
+            status: parts.status,
+            headers: parts.headers,
+            body: String::from_utf8(body.to_vec()).unwrap(),
+        }
+    }
+
+    async fn call(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if !body.is_empty() && !headers.iter().any(|(name, _)| *name == "content-type") {
+            request = request.header("content-type", "application/json");
+        }
+        self.send(request.body(Body::from(body.to_owned())).unwrap()).await
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.call("GET", path, &[], "").await
+    }
+
+    async fn post(&self, path: &str, body: Value) -> Answer {
+        self.call("POST", path, &[], &body.to_string()).await
+    }
+
+    async fn delete(&self, path: &str) -> Answer {
+        self.call("DELETE", path, &[], "").await
+    }
+
+    /// Makes a session; gives the answer's body.
+    async fn create(&self, body: Value) -> Value {
+        self.post("/v1/sessions", body).await.expect(201)
+    }
+
+    /// Makes alice's session; gives its path and its token.
+    async fn alice(&self) -> (String, String) {
+        let made = self.create(json!({"user_id": "alice"})).await;
+        (path_of(&made), made["token"].as_str().unwrap().to_owned())
+    }
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {:?}", self.body))
+    }
+
+    #[track_caller]
+    fn expect(&self, status: u16) -> Value {
+        assert_eq!(self.status.as_u16(), status, "{}", self.body);
+        if self.body.is_empty() { Value::Null } else { self.json() }
+    }
+
+    /// The answer is this problem, in the form that the contract has.
+    #[track_caller]
+    fn problem(&self, status: u16, code: &str) {
+        let problem = self.expect(status);
+        assert_eq!(problem["code"], code, "{problem}");
+        assert_eq!(problem["status"], status, "{problem}");
+        for field in ["type", "title", "detail"] {
+            assert!(
+                problem[field].as_str().is_some_and(|text| !text.is_empty()),
+                "{problem}"
+            );
+        }
+        assert_eq!(self.header("content-type"), "application/problem+json");
+        assert_eq!(self.header("cache-control"), "no-store");
+        assert_eq!(self.headers.contains_key("retry-after"), status == 503);
+    }
+
+    #[track_caller]
+    fn header(&self, name: &str) -> &str {
+        let value = self.headers.get(name);
+        value.unwrap_or_else(|| panic!("no header {name}")).to_str().unwrap()
+    }
+}
+
+fn path_of(made: &Value) -> String {
+    format!("/v1/sessions/{}", made["session"]["id"].as_str().unwrap())
+}
+
+/// A well-formed id of no session.
+const NOBODY: &str = "/v1/sessions/aaAAAAAAAAAAAAAAAAAAAAAA";
