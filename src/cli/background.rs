@@ -112,7 +112,7 @@ impl Reporter {
             }
             Err(error) => {
                 if !std::mem::replace(&mut self.failing, true) {
-                    tracing::warn!(task = self.task, %error, "fails: trying on");
+                    tracing::warn!(task = self.task, %error, "fails, and is tried again");
                 }
                 None
             }
@@ -121,7 +121,9 @@ impl Reporter {
 }
 
 fn report_once<E: std::fmt::Display>(task: &'static str, outcome: Result<(), E>) {
-    Reporter::new(task).note(outcome);
+    if let Err(error) = outcome {
+        tracing::warn!(task, %error, "failed");
+    }
 }
 
 /// Ticks at once and then again and again, with at least the pause between two ticks.
