@@ -202,9 +202,14 @@ impl JwtVerifier {
         Ok(())
     }
 
+    /// Whether the keys have one with this id.
+    pub(super) fn knows(&self, id: &str) -> bool {
+        self.keys.load().has(id)
+    }
+
     fn lacks_key_of(&self, header: &Header) -> bool {
         let id = header.kid.as_deref().filter(|_| header.alg != Algorithm::HS256);
-        id.is_some_and(|id| !self.keys.load().has(id)) && self.refresh.possible.load(Ordering::Acquire)
+        id.is_some_and(|id| !self.knows(id)) && self.refresh.possible.load(Ordering::Acquire)
     }
 
     /// Has the keys fetched anew and waits for it, but not long.

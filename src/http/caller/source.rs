@@ -14,7 +14,7 @@ const URL_INTERVAL: Duration = Duration::from_secs(50);
 /// How often at the most requests with unknown keys have the keys fetched.
 const URL_MIN_INTERVAL: Duration = Duration::from_secs(10);
 /// How often a file is looked at.
-const FILE_INTERVAL: Duration = Duration::from_secs(5);
+const FILE_INTERVAL: Duration = Duration::from_secs(2);
 /// How soon a failed fetch is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);

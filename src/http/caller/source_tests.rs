@@ -83,3 +83,37 @@ async fn the_task_fetches_and_tells_those_who_wait() {
     );
     task.abort();
 }
+
+#[tokio::test]
+async fn a_changed_file_is_read_again_and_a_broken_one_changes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("jwks.json");
+    let key = |kid: &str| {
+        format!(
+            r#"{{"keys": [{{"kty": "OKP", "crv": "Ed25519", "x": "{}", "kid": "{kid}"}}]}}"#,
+            "A".repeat(43)
+        )
+    };
+    std::fs::write(&path, key("first")).unwrap();
+    let verifier = verifier();
+    let task = tokio::spawn(refresh_jwks(JwksSource::File(path.clone()), Arc::clone(&verifier)));
+    until(|| verifier.knows("first")).await;
+    std::fs::write(&path, key("second")).unwrap();
+    until(|| verifier.knows("second")).await;
+    assert!(!verifier.knows("first"));
+    std::fs::write(&path, "<html>").unwrap();
+    sleep(FILE_INTERVAL + Duration::from_millis(200)).await;
+    assert!(verifier.knows("second"));
+    task.abort();
+}
+
+async fn until(condition: impl Fn() -> bool) {
+    let met = async {
+        while !condition() {
+            sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), met)
+        .await
+        .expect("it never came");
+}

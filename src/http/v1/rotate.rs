@@ -4,9 +4,9 @@ use axum::response::Response;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::sessions::{IssuedBody, answer_issued};
+use super::sessions::{DurableQuery, IssuedBody, answer_issued};
 use crate::http::caller::Writer;
-use crate::http::extract::{JsonBody, SessionPath, to_the_end};
+use crate::http::extract::{JsonBody, QueryParams, SessionPath, to_the_end};
 use crate::http::input;
 use crate::http::openapi::IssueProblems;
 use crate::http::problem::ApiError;
@@ -36,7 +36,7 @@ pub(in crate::http) struct RotateBody {
 #[utoipa::path(
     post, path = "/v1/sessions/{id}/rotate", tag = "sessions", operation_id = "rotate_session",
     security(("bearer" = ["sessions:write"])),
-    params(("id" = String, Path)),
+    params(("id" = String, Path), DurableQuery),
     request_body = RotateBody,
     responses(
         (status = 201, description = "The session under its new id", body = IssuedBody, headers(("Location" = String))),
@@ -47,6 +47,7 @@ pub(in crate::http) async fn rotate(
     _: Writer,
     State(state): State<ApiState>,
     SessionPath(id): SessionPath,
+    QueryParams(query): QueryParams<DurableQuery>,
     JsonBody(body): JsonBody<RotateBody>,
 ) -> Result<Response, ApiError> {
     let request = RotateRequest {
@@ -59,7 +60,7 @@ pub(in crate::http) async fn rotate(
             .transpose()?,
         keep: body.keep.as_deref().map(keys).transpose()?,
         authenticated: body.authenticated.unwrap_or(true),
-        durable: body.durable.unwrap_or_default(),
+        durable: query.or(body.durable),
     };
     let sessions = state.sessions().clone();
     let issued = to_the_end(async move { sessions.rotate(id, request).await }).await??;

@@ -62,6 +62,7 @@ pub(in crate::http) struct IssuedBody {
 #[utoipa::path(
     post, path = "/v1/sessions", tag = "sessions", operation_id = "create_session",
     security(("bearer" = ["sessions:write"])),
+    params(DurableQuery),
     request_body = CreateBody,
     responses(
         (status = 201, description = "It was made", body = IssuedBody, headers(("Location" = String))),
@@ -71,6 +72,7 @@ pub(in crate::http) struct IssuedBody {
 pub(in crate::http) async fn create(
     _: Writer,
     State(state): State<ApiState>,
+    QueryParams(query): QueryParams<DurableQuery>,
     JsonBody(body): JsonBody<CreateBody>,
 ) -> Result<Response, ApiError> {
     let request = CreateRequest {
@@ -81,7 +83,7 @@ pub(in crate::http) async fn create(
         permissions: input::names("permissions", body.permissions.unwrap_or_default())?,
         metadata: input::metadata(body.metadata.unwrap_or_default())?,
         fingerprint: body.fingerprint.map(input::fingerprint).transpose()?,
-        durable: body.durable.unwrap_or_default(),
+        durable: query.or(body.durable),
     };
     let issued = state.sessions().create(request).await?;
     Ok(answer_issued(&state, issued, StatusCode::CREATED))
@@ -247,26 +249,34 @@ pub(in crate::http) async fn change(
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(in crate::http) struct EndQuery {
-    /// Whether to wait for a replica; without its confirmation the answer is a 503 `not_confirmed`.
+pub(in crate::http) struct DurableQuery {
+    /// Whether to wait for a replica. An end that no replica confirms is answered with a 503 `not_confirmed`; what else
+    /// waits says in its answer whether one did.
     durable: Option<bool>,
+}
+
+impl DurableQuery {
+    /// Joins it with the field of the same name in a body.
+    pub(super) fn or(&self, in_body: Option<bool>) -> bool {
+        self.durable.unwrap_or_default() || in_body.unwrap_or_default()
+    }
 }
 
 /// Ends a session, and what it was before its rotations. An unknown one is answered alike.
 #[utoipa::path(
     delete, path = "/v1/sessions/{id}", tag = "sessions", operation_id = "end_session",
     security(("bearer" = ["sessions:write"])),
-    params(("id" = String, Path), EndQuery),
+    params(("id" = String, Path), DurableQuery),
     responses((status = 204, description = "There is no such session any more"), EndProblems)
 )]
 pub(in crate::http) async fn end(
     _: Writer,
     State(state): State<ApiState>,
     SessionPath(id): SessionPath,
-    QueryParams(query): QueryParams<EndQuery>,
+    QueryParams(query): QueryParams<DurableQuery>,
 ) -> Result<StatusCode, ApiError> {
     let sessions = state.sessions().clone();
-    let durable = query.durable.unwrap_or_default();
+    let durable = query.or(None);
     to_the_end(async move { sessions.end(id, durable).await }).await??;
     Ok(StatusCode::NO_CONTENT)
 }

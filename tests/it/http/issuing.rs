@@ -127,3 +127,18 @@ async fn users_sessions_are_listed_and_ended() {
         .await
         .problem(400, "invalid_request");
 }
+
+#[tokio::test]
+async fn durability_is_asked_for_in_the_body_or_the_query() {
+    let api = Api::new();
+    let made = api.create(json!({"durable": true})).await;
+    assert!(made["durable"].is_boolean(), "{made}");
+    let made = api.post("/v1/sessions?durable=true", json!({})).await.expect(201);
+    assert!(made["durable"].is_boolean(), "{made}");
+    let rotate = format!("{}/rotate?durable=true", path_of(&made));
+    let rotated = api.post(&rotate, json!({})).await.expect(201);
+    assert!(rotated["durable"].is_boolean(), "{rotated}");
+    api.post("/v1/sessions?durabel=true", json!({}))
+        .await
+        .problem(400, "invalid_request");
+}

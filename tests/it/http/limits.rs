@@ -5,6 +5,7 @@ use axum::body::Body;
 use axum::http::Request;
 use cloakroom::http::HttpSettings;
 use futures_util::stream;
+use parking_lot::Mutex;
 use serde_json::json;
 
 use super::{Api, NOBODY, Setup};
@@ -149,4 +150,63 @@ async fn every_answer_has_a_request_id_and_is_counted() {
             .get_sample_count(),
         1
     );
+}
+
+/// What was logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn s55_no_secret_is_logged_even_at_trace_level() {
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(move || writer.clone())
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let api = Api::new();
+    // Other tests may have met the log's call sites while nobody listened.
+    api.get("/v1/stats").await.expect(200);
+    tracing::callsite::rebuild_interest_cache();
+    let made = api
+        .create(json!({"user_id": "alice", "fingerprint": "device-secret"}))
+        .await;
+    let token = made["token"].as_str().unwrap();
+    let (cookie, header) = (format!("__Host-cloakroom={token}"), format!("Session {token}"));
+    for path in [
+        "/auth",
+        "/session",
+        &format!("/auth?token={token}"),
+        &format!("/nowhere/{token}"),
+    ] {
+        api.call("GET", path, &[("cookie", &cookie)], "").await;
+        api.call("GET", path, &[("authorization", &header)], "").await;
+    }
+    api.post("/v1/sessions/validate", json!({"token": token, "x": token}))
+        .await
+        .problem(400, "invalid_request");
+    api.post("/v1/sessions/validate", json!({"token": token}))
+        .await
+        .expect(200);
+    api.get(&format!("/v1/sessions/{token}"))
+        .await
+        .problem(400, "invalid_request");
+
+    let log = String::from_utf8(log.0.lock().clone()).unwrap();
+    assert!(log.contains("request_id"), "the test sees the log");
+    for secret in [token, made["csrf_token"].as_str().unwrap(), "device-secret"] {
+        assert!(!log.contains(secret), "{log}");
+    }
 }

@@ -98,7 +98,7 @@ async fn s27_an_unknown_session_is_ended_like_a_known_one() {
 async fn conditions_on_the_version() {
     let api = Api::new();
     let (path, _) = api.alice().await;
-    let patch = |tag: &'static str| {
+    let change = |tag: &'static str| {
         let (api, path) = (&api, &path);
         async move {
             api.call("PATCH", path, &[("if-match", tag)], r#"{"data": {"a": 1}}"#)
@@ -106,11 +106,11 @@ async fn conditions_on_the_version() {
         }
     };
     for stale in ["\"7\"", "W/\"1\"", "\"other\"", "\"01\"", "\"2\", \"3\""] {
-        patch(stale).await.problem(412, "version_conflict");
+        change(stale).await.problem(412, "version_conflict");
     }
-    patch("1").await.problem(400, "invalid_request");
-    assert_eq!(patch("\"9\", \"1\"").await.expect(200)["version"], 2);
-    assert_eq!(patch("*").await.expect(200)["version"], 3);
+    change("1").await.problem(400, "invalid_request");
+    assert_eq!(change("\"9\", \"1\"").await.expect(200)["version"], 2);
+    assert_eq!(change("*").await.expect(200)["version"], 3);
 
     let key = format!("{path}/data/b");
     api.call("PUT", &key, &[("if-match", "\"1\"")], "1")
