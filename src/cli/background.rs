@@ -7,8 +7,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::cluster::{Leadership, MemberState, Members, Membership, View};
+use crate::coherence::Transport;
 use crate::http::admin::Readiness;
 use crate::session::ServerId;
 use crate::sessions::Sessions;
@@ -16,6 +18,7 @@ use crate::sessions::Sessions;
 const FLUSH_EVERY: Duration = Duration::from_millis(100);
 const REDO_EVERY: Duration = Duration::from_millis(500);
 const PING_EVERY: Duration = Duration::from_millis(500);
+const COVER_EVERY: Duration = Duration::from_millis(50);
 const ANNOUNCE_EVERY: Duration = Duration::from_secs(2);
 /// A server that was not heard of for so long has left.
 pub(super) const MEMBER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -36,7 +39,9 @@ pub struct Duties {
     pub membership: Arc<dyn Membership>,
     /// How they agree on a leader.
     pub leadership: Arc<dyn Leadership>,
-    /// Told once the store has answered.
+    /// What feeds this server's memory of sessions.
+    pub transport: Arc<dyn Transport>,
+    /// Told once the store has answered, and once memory is covered.
     pub readiness: Readiness,
     /// Where what is learnt of the fleet goes: the façade holds the other end.
     pub view: watch::Sender<View>,
@@ -47,6 +52,7 @@ pub struct Background {
     duties: Duties,
     state: watch::Sender<MemberState>,
     tasks: JoinSet<()>,
+    _stop: DropGuard,
 }
 
 impl Background {
@@ -58,6 +64,11 @@ impl Background {
         tasks.spawn(flush(duties.sessions.clone()));
         tasks.spawn(redo(duties.sessions.clone()));
         tasks.spawn(await_store(duties.clone()));
+        let stop = CancellationToken::new();
+        let (covered, transport) = (duties.sessions.clone(), Arc::clone(&duties.transport));
+        let until = stop.clone();
+        tasks.spawn(async move { covered.keep_covered(transport, until).await });
+        tasks.spawn(await_cover(duties.clone()));
         tasks.spawn(announce(duties.clone(), announced.clone()));
         tasks.spawn(campaign(duties.clone(), announced, lead));
         let sessions = duties.sessions.clone();
@@ -65,7 +76,12 @@ impl Background {
         let (sessions, counted) = (duties.sessions.clone(), duties.sessions.clone());
         let hide = move || counted.hide_counts();
         tasks.spawn(while_leading(leads, move || count(sessions.clone()), hide));
-        Self { duties, state, tasks }
+        Self {
+            duties,
+            state,
+            tasks,
+            _stop: stop.drop_guard(),
+        }
     }
 
     /// Tells the fleet that this server is about to leave, and stops leading.
@@ -156,6 +172,18 @@ async fn await_store(duties: Duties) {
         ticks.tick().await;
         if reporter.note(duties.sessions.ping().await).is_some() {
             return duties.readiness.store_has_answered();
+        }
+    }
+}
+
+/// Says when memory answers for every bucket for the first time, and keeps its gauges up to date.
+async fn await_cover(duties: Duties) {
+    let mut ticks = ticks(COVER_EVERY);
+    loop {
+        ticks.tick().await;
+        duties.sessions.show_cache();
+        if duties.sessions.is_covered() {
+            duties.readiness.leases_stand();
         }
     }
 }

@@ -66,8 +66,6 @@ impl Replica {
     pub fn bind(plan: Plan, shutdown: &Shutdown) -> Result<Self, Failure> {
         let metrics = plan.metrics;
         let readiness = Readiness::default();
-        // Answers come from the store of record: there is no cache whose leases would have to stand first.
-        readiness.leases_stand();
         let (view, seen) = watch::channel(View::default());
         let parts = Parts {
             store: plan.opened.store,
@@ -82,6 +80,7 @@ impl Replica {
             sessions: sessions.clone(),
             membership: plan.opened.membership,
             leadership: plan.opened.leadership,
+            transport: plan.opened.transport,
             readiness: readiness.clone(),
             view,
         };

@@ -34,11 +34,12 @@ async fn plan(config: &Config, clock: Arc<dyn Clock>, callers: &Callers) -> Resu
     let random: Arc<dyn Random> = Arc::new(SystemRandom);
     let metrics = Metrics::new()?;
     let opened = store::open_store(config, &clock, &random, &metrics).await?;
+    let cache = settings::for_cache(config, &*opened.transport).await;
     let tls = config.tls.pair().map(|(certificate, key)| Tls::load(certificate, key));
     let drain = config.shutdown.drain.get();
     let local = config.server.listen.ip().is_loopback();
     Ok(Plan {
-        settings: settings::for_sessions(config, opened.redo_window)?,
+        settings: settings::for_sessions(config, opened.redo_window, cache)?,
         opened,
         metrics,
         clock,

@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::failure::Failure;
+use crate::coherence::{Transport, may_hold};
 use crate::config::{self, Config, CookiePriority, MaxPerUserPolicy};
 use crate::http::listener::Limits;
 use crate::http::{CookieSettings, HttpSettings, Priority, SameSite};
 use crate::session::{Class, ClassName, Classes, InvalidName, ServerId};
-use crate::sessions::{MigrationPolicy, Settings};
+use crate::sessions::{CacheSettings, MigrationPolicy, Settings};
 use crate::store::{LimitPolicy, UserLimit};
 
 /// What the façade is told.
-pub fn for_sessions(config: &Config, redo_window: Duration) -> Result<Settings, Failure> {
+pub fn for_sessions(config: &Config, redo_window: Duration, cache: Option<CacheSettings>) -> Result<Settings, Failure> {
     let wrong = |key: &str| {
         let key = key.to_owned();
         move |rule: InvalidName| Failure::Setting(format!("{key}: {rule}"))
@@ -35,7 +36,28 @@ pub fn for_sessions(config: &Config, redo_window: Duration) -> Result<Settings, 
             config::MigrationPolicy::Never => MigrationPolicy::Never,
         },
         redo_window,
+        cache,
     })
+}
+
+/// How sessions are held in memory; nothing, and one clear line in the log, where the store does not let the staleness
+/// bound be promised (rule S).
+pub async fn for_cache(config: &Config, transport: &dyn Transport) -> Option<CacheSettings> {
+    let coherence = &config.coherence;
+    let cache = CacheSettings {
+        staleness_bound: coherence.staleness_bound.get(),
+        heartbeat: coherence.heartbeat.get(),
+        max_entries: usize::try_from(coherence.max_entries.get()).unwrap_or(usize::MAX),
+        max_bytes: coherence.max_bytes.bytes(),
+        max_age: coherence.max_age.get(),
+    };
+    match may_hold(cache.staleness_bound, transport.facts().await) {
+        Ok(()) => Some(cache),
+        Err(reason) => {
+            tracing::warn!(%reason, "every read goes to the store");
+            None
+        }
+    }
 }
 
 fn user_limit(config: &Config) -> Option<UserLimit> {

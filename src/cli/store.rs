@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 
 use super::failure::Failure;
 use crate::cluster::{Leadership, LocalFleet, Membership};
+use crate::coherence::Transport;
 use crate::config::{Config, Period, RedisSettings};
 use crate::session::{Clock, Random};
 use crate::store::redis::{Credentials, RedisOptions, RedisStore};
@@ -25,6 +26,8 @@ pub struct Opened {
     pub membership: Arc<dyn Membership>,
     /// How they agree on a leader.
     pub leadership: Arc<dyn Leadership>,
+    /// What feeds this server's memory of sessions.
+    pub transport: Arc<dyn Transport>,
     /// How long ends are kept to be repeated after a failover.
     pub redo_window: Duration,
 }
@@ -67,6 +70,7 @@ async fn open_redis(redis: &RedisSettings, random: &Arc<dyn Random>, metrics: &M
         None => store.node_timeout().await,
     };
     Ok(Opened {
+        transport: Arc::clone(&store) as Arc<dyn Transport>,
         redo_window: node_timeout.unwrap_or_default() + REDO_MARGIN,
         membership: Arc::clone(&store) as Arc<dyn Membership>,
         leadership: Arc::clone(&store) as Arc<dyn Leadership>,
@@ -77,8 +81,10 @@ async fn open_redis(redis: &RedisSettings, random: &Arc<dyn Random>, metrics: &M
 /// A store in this process's memory, and a fleet of the servers in this process.
 pub fn open_memory(clock: &Arc<dyn Clock>, random: &Arc<dyn Random>) -> Result<Opened, Failure> {
     let fleet = Arc::new(LocalFleet::new(Arc::clone(clock)));
+    let store = Arc::new(MemoryStore::new(Arc::clone(clock), Arc::clone(random))?);
     Ok(Opened {
-        store: Arc::new(MemoryStore::new(Arc::clone(clock), Arc::clone(random))?),
+        transport: Arc::clone(&store) as Arc<dyn Transport>,
+        store,
         membership: Arc::clone(&fleet) as Arc<dyn Membership>,
         leadership: fleet,
         redo_window: REDO_MARGIN,

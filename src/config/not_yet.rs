@@ -6,7 +6,6 @@ const NOT_YET: &[(&str, &str)] = &[
         "token",
         "short-lived tokens of a session are not available in this version",
     ),
-    ("coherence", "the local cache cannot be tuned in this version"),
     (
         "session.recent_authentication",
         "the age of an authentication is not checked in this version",

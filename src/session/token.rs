@@ -103,14 +103,6 @@ impl SessionId {
         encode(&self.digest, &mut text[2..]);
         SessionIdText(text)
     }
-
-    #[cfg(test)]
-    pub(crate) fn for_tests(bucket: Bucket, number: u8) -> Self {
-        Self {
-            bucket,
-            digest: [number; DIGEST_BYTES],
-        }
-    }
 }
 
 /// A session id spelled out.

@@ -84,7 +84,7 @@ async fn bind_fleet(config: &Config, count: u16, shutdown: &Shutdown) -> Result<
         own.server.server_id = format!("dev-{}", index + 1);
         own.server.listen = SocketAddr::new(LOCALHOST, traffic);
         own.server.admin_listen = SocketAddr::new(LOCALHOST, admin);
-        let plan = plan(&own, &opened, &clock, &random)?;
+        let plan = plan(&own, &opened, &clock, &random).await?;
         let server_id = plan.settings.server_id.clone();
         replicas.push(Replica::bind(plan, shutdown)?);
         // Known to all before any of them serves: none takes another for gone, and its sessions over.
@@ -96,9 +96,15 @@ async fn bind_fleet(config: &Config, count: u16, shutdown: &Shutdown) -> Result<
     Ok(replicas)
 }
 
-fn plan(config: &Config, opened: &Opened, clock: &Arc<dyn Clock>, random: &Arc<dyn Random>) -> Result<Plan, Failure> {
+async fn plan(
+    config: &Config,
+    opened: &Opened,
+    clock: &Arc<dyn Clock>,
+    random: &Arc<dyn Random>,
+) -> Result<Plan, Failure> {
+    let cache = settings::for_cache(config, &*opened.transport).await;
     Ok(Plan {
-        settings: settings::for_sessions(config, opened.redo_window)?,
+        settings: settings::for_sessions(config, opened.redo_window, cache)?,
         opened: opened.clone(),
         metrics: Metrics::new()?,
         clock: Arc::clone(clock),

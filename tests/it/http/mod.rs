@@ -93,6 +93,7 @@ impl Api {
             limit: None,
             migration: MigrationPolicy::default(),
             redo_window: Duration::from_secs(30),
+            cache: None,
         };
         let parts = Parts {
             store,

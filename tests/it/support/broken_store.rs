@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cloakroom::coherence::ConnectionId;
 use cloakroom::session::{
     Activity, Bucket, CartItem, JsonMap, Keyring, OperationId, ServerId, SessionId, Timestamp, UserId,
 };
@@ -36,6 +37,10 @@ impl SessionStore for BrokenStore {
     }
 
     async fn get(&self, _id: SessionId) -> Result<Lookup> {
+        Err(Self::error())
+    }
+
+    async fn get_covered(&self, _id: SessionId, _: ConnectionId) -> Result<Lookup> {
         Err(Self::error())
     }
 
