@@ -90,7 +90,7 @@ impl Cache {
                 bytes: settings.max_bytes,
             },
         }));
-        let (samples, taken) = mpsc::channel(SAMPLES);
+        let (sender, taken) = mpsc::channel(SAMPLES);
         let sampler = Sampler {
             l1: Arc::clone(&l1),
             taken,
@@ -104,7 +104,7 @@ impl Cache {
                 l1,
                 hits: AtomicU64::new(0),
                 reads_from_l1,
-                samples,
+                samples: sender,
                 own_changes,
                 metrics,
             },

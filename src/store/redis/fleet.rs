@@ -235,7 +235,7 @@ impl Membership for RedisStore {
 
     async fn withdraw(&self, me: &ServerId) -> Result<()> {
         // Any timeout will do: whoever announces itself next judges the others by its own.
-        self.tell_servers(me, "", Duration::from_secs(3_600)).await.map(|_| ())
+        self.tell_servers(me, "", Duration::from_hours(1)).await.map(|_| ())
     }
 }
 
