@@ -62,7 +62,6 @@ mod tests {
         for key in [
             "token.keys",
             "token.keys_file",
-            "coherence.max_age",
             "session.classes.normal.serve_stale",
         ] {
             assert!(refusal(key).is_some(), "{key}");
