@@ -6,14 +6,16 @@ if done then
   return answer('ok', sessions, kin)
 end
 local kept = ARGV[2] ~= '' and find(ARGV[2])
-local sessions, kin = {}, {}
+local sessions, kin, names = {}, {}, {}
 for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
-  if id ~= kept and redis.call('HEXISTS', base .. 's:' .. id, 'm') == 1 then sessions[#sessions + 1] = id end
+  if id ~= kept and redis.call('HEXISTS', base .. 's:' .. id, 'm') == 1 then
+    sessions[#sessions + 1], names[#names + 1] = id, named(id)
+  end
 end
 if #sessions == 0 then return answer('ok', {}, {}) end
 -- A message names every id, a thousand at a time.
 for first = 1, #sessions, 1000 do
-  invalidate('e', 0, table.concat(sessions, ' ', first, math.min(first + 999, #sessions)))
+  invalidate('e', 0, table.concat(names, ' ', first, math.min(first + 999, #names)))
 end
 for _, id in ipairs(sessions) do
   local key = base .. 's:' .. id
