@@ -47,6 +47,7 @@ struct Shared {
     weather: watch::Sender<Weather>,
     requests: Mutex<Vec<RequestRule>>,
     dropped_replies: Mutex<Vec<Vec<u8>>>,
+    spared: Mutex<Vec<Vec<u8>>>,
     counts: Mutex<Counts>,
 }
 
@@ -81,6 +82,7 @@ impl ChaosProxy {
             weather: watch::Sender::new(Weather::default()),
             requests: Mutex::default(),
             dropped_replies: Mutex::default(),
+            spared: Mutex::default(),
             counts: Mutex::default(),
         });
         let (stop, stopped) = oneshot::channel();
@@ -182,6 +184,12 @@ impl ChaosProxy {
     /// Meant for pushes: a request whose reply was dropped waits, and the next reply goes to it.
     pub(crate) fn drop_replies_containing(&self, bytes: impl AsRef<[u8]>) {
         self.shared.dropped_replies.lock().push(bytes.as_ref().to_vec());
+    }
+
+    /// Spares connections from all faults once they have sent a request that contains `bytes`, such as a user's name,
+    /// as if they went another way. [`ChaosProxy::clear`] leaves it so.
+    pub(crate) fn spare(&self, bytes: impl AsRef<[u8]>) {
+        self.shared.spared.lock().push(bytes.as_ref().to_vec());
     }
 
     /// Ends all faults; what was held goes on its way.

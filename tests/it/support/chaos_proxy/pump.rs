@@ -32,8 +32,8 @@ impl From<std::io::Error> for Closed {
 #[derive(Default)]
 struct Link {
     number: u64,
-    /// The link of a replica to its primary, which no fault touches.
-    is_replication: AtomicBool,
+    /// No fault touches it: the link of a replica to its primary, or one that the test spares.
+    is_spared: AtomicBool,
     /// Not the Redis protocol (any more): bytes are passed on as they come.
     is_opaque: AtomicBool,
     waiting: Mutex<VecDeque<Waiting>>,
@@ -76,7 +76,7 @@ async fn cut(link: &Link, shared: &Shared) {
     loop {
         let _ = weather.wait_for(|now| now.cuts != seen).await;
         seen = weather.borrow().cuts;
-        if !link.is_replication.load(Ordering::Relaxed) {
+        if !link.is_spared.load(Ordering::Relaxed) {
             return;
         }
     }
@@ -90,9 +90,9 @@ async fn requests(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, link: &Link, 
         if buffer.first() == Some(&TLS_HANDSHAKE) {
             link.is_opaque.store(true, Ordering::Relaxed);
         }
-        let is_spared = || link.is_replication.load(Ordering::Relaxed);
+        let is_spared = || link.is_spared.load(Ordering::Relaxed);
         while let Some(frame) = next_frame(&mut buffer, link) {
-            note_replication(&frame, link);
+            note_spared(&frame, link, shared);
             if !is_spared() {
                 let _ = weather.wait_for(|now| now.requests == Flow::Moving).await;
                 admit(&frame, link, shared)?;
@@ -138,7 +138,7 @@ async fn read_replies(
     loop {
         read_more(&mut from, &mut buffer).await?;
         while let Some(frame) = next_frame(&mut buffer, link) {
-            if link.is_replication.load(Ordering::Relaxed) {
+            if link.is_spared.load(Ordering::Relaxed) {
                 to.send((Instant::now(), frame)).map_err(|_| Closed)?;
                 continue;
             }
@@ -164,7 +164,7 @@ async fn write_replies(
 ) -> Result<(), Closed> {
     let mut weather = shared.weather.subscribe();
     while let Some((due, frame)) = replies.recv().await {
-        if !link.is_replication.load(Ordering::Relaxed) {
+        if !link.is_spared.load(Ordering::Relaxed) {
             tokio::time::sleep_until(due).await;
             let _ = weather.wait_for(|now| now.replies == Flow::Moving).await;
         }
@@ -216,7 +216,7 @@ fn is_dropped(frame: &[u8], shared: &Shared) -> bool {
 
 /// Takes the next frame off the buffer, or all of it where the proxy does not read the protocol.
 fn next_frame(buffer: &mut Vec<u8>, link: &Link) -> Option<Vec<u8>> {
-    let is_raw = link.is_opaque.load(Ordering::Relaxed) || link.is_replication.load(Ordering::Relaxed);
+    let is_raw = link.is_opaque.load(Ordering::Relaxed) || link.is_spared.load(Ordering::Relaxed);
     let length = if is_raw {
         buffer.len()
     } else {
@@ -225,12 +225,13 @@ fn next_frame(buffer: &mut Vec<u8>, link: &Link) -> Option<Vec<u8>> {
     (length > 0).then(|| buffer.drain(..length).collect())
 }
 
-fn note_replication(request: &[u8], link: &Link) {
+fn note_spared(request: &[u8], link: &Link, shared: &Shared) {
     let is_of_replica = resp::words(request)
         .first()
         .is_some_and(|name| name.eq_ignore_ascii_case(b"REPLCONF"));
-    if is_of_replica {
-        link.is_replication.store(true, Ordering::Relaxed);
+    let contained = |bytes: &Vec<u8>| resp::contains(request, bytes);
+    if is_of_replica || shared.spared.lock().iter().any(contained) {
+        link.is_spared.store(true, Ordering::Relaxed);
     }
 }
 
