@@ -38,8 +38,8 @@ impl Scenario {
         Self {
             name,
             excused: Duration::ZERO,
-            pauses: [25, 12, 400].map(Duration::from_millis),
-            written: 2,
+            pauses: [60, 20, 400].map(Duration::from_millis),
+            written: 6,
             doomed: 12,
         }
     }
@@ -49,6 +49,8 @@ impl Scenario {
 pub(super) struct Figures {
     pub(super) p50: Duration,
     pub(super) p99: Duration,
+    /// The oldest state that was read.
+    pub(super) longest: Duration,
 }
 
 /// A session under observation.
@@ -254,5 +256,6 @@ fn judge(
         "{}: hardly anything happened",
         scenario.name
     );
-    Figures { p50, p99 }
+    let longest = longest_change.max(longest_end);
+    Figures { p50, p99, longest }
 }
