@@ -16,7 +16,7 @@ use crate::support::redis_cluster::ClusterNode;
 use crate::support::wait::{SOON, eventually};
 
 /// What measuring costs: a request's way through a busy machine.
-const TOLERANCE: Duration = Duration::from_millis(200);
+const TOLERANCE: Duration = Duration::from_millis(150);
 /// How long all is well before the fault, and after it.
 const BEFORE: Duration = Duration::from_millis(700);
 const AFTER: Duration = Duration::from_millis(1500);
