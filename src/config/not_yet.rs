@@ -59,11 +59,7 @@ mod tests {
 
     #[test]
     fn patterns_cover_whole_levels() {
-        for key in [
-            "token.keys",
-            "token.keys_file",
-            "session.classes.normal.serve_stale",
-        ] {
+        for key in ["token.keys", "token.keys_file", "session.classes.normal.serve_stale"] {
             assert!(refusal(key).is_some(), "{key}");
         }
         for key in [

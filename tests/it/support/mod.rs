@@ -13,6 +13,7 @@ pub(crate) mod resp;
 pub(crate) mod server;
 pub(crate) mod single_redis;
 pub(crate) mod slot_move;
+pub(crate) mod store;
 pub(crate) mod supervised;
 pub(crate) mod tls;
 pub(crate) mod wait;

@@ -3,12 +3,11 @@
 -- version (empty: any).
 local id, key, m = find(ARGV[2])
 if not id then return answer('ok', {}, {}) end
-if ARGV[5] ~= '' and tonumber(ARGV[5]) ~= m.v then return answer('conflict', m.v) end
-invalidate('e', m.v, id)
-local kin
-if now < m.expires then
-  kin = finish(id, key, m, ARGV[3], ARGV[4])
-else
-  kin = finish(id, key, m, 'expired', 'expired')
+if ARGV[5] ~= '' and tonumber(ARGV[5]) ~= m.v and now < m.expires then return answer('conflict', m.v) end
+if now >= m.expires then
+  -- It had ended already.
+  expire(id, key, m)
+  return answer('ok', {}, {})
 end
-return answer('ok', {id}, kin)
+invalidate('e', m.v, id)
+return answer('ok', {id}, finish(id, key, m, ARGV[3], ARGV[4]))

@@ -143,6 +143,17 @@ local function finish(id, key, m, reason, kind)
   return c.kin or {}
 end
 
+-- Clears up after an expired session: index entries, counts, its event. Its key stays until the grace is over, so that
+-- "expired" can be told from "never made"; out of the indexes, no touch that comes late revives it.
+local function expire(id, key, m)
+  if not redis.call('ZSCORE', base .. 'x:' .. m.class, id) then return end
+  local c = core(key)
+  unindex(id, m)
+  uncount(m, c)
+  redis.call('DEL', base .. 'a:' .. id)
+  tell('expired', id, m, c, {reason = 'expired', duration_seconds = lasted(m), version = m.v})
+end
+
 -- An operation that was run before: what it answered then.
 local function answered(key)
   return redis.call('GET', key)
