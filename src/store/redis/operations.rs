@@ -509,7 +509,7 @@ impl SessionStore for RedisStore {
         self.read_lineage().await
     }
 
-    async fn ping(&self) -> Result<()> {
+    async fn ping(&self) -> Result<Timestamp> {
         super::layout::check(&self.0).await
     }
 }

@@ -3,7 +3,7 @@ use cloakroom::store::{Change, Increment, StoreError};
 
 use super::fixture::{Fixture, MAX_BYTES, increment, item, json, key, operation, server, set, texts, unset};
 
-pub async fn a_change_merges_by_key_and_raises_the_version(f: &Fixture) {
+pub(crate) async fn a_change_merges_by_key_and_raises_the_version(f: &Fixture) {
     let id = f.make_one().await;
     f.set(id, "a", "1").await.unwrap();
     f.set(id, "b", "[2]").await.unwrap();
@@ -56,7 +56,7 @@ pub async fn a_change_merges_by_key_and_raises_the_version(f: &Fixture) {
     assert_eq!(after.roles, ["admin"]);
 }
 
-pub async fn removing_what_is_not_there_changes_nothing(f: &Fixture) {
+pub(crate) async fn removing_what_is_not_there_changes_nothing(f: &Fixture) {
     let id = f.make_one().await;
     let mut events = f.store.events().await.unwrap();
     let after = f
@@ -75,7 +75,7 @@ pub async fn removing_what_is_not_there_changes_nothing(f: &Fixture) {
     assert_eq!(events.recv().await.unwrap().version, Some(2), "no event before");
 }
 
-pub async fn a_conflict_changes_nothing(f: &Fixture) {
+pub(crate) async fn a_conflict_changes_nothing(f: &Fixture) {
     let id = f.make_one().await;
     f.set(id, "a", "1").await.unwrap();
     let conditional = |versions: &[u64]| Change {
@@ -99,7 +99,7 @@ pub async fn a_conflict_changes_nothing(f: &Fixture) {
     assert_eq!(after.session.version, 3);
 }
 
-pub async fn what_is_too_large_changes_nothing(f: &Fixture) {
+pub(crate) async fn what_is_too_large_changes_nothing(f: &Fixture) {
     let id = f.make_one().await;
     f.set(id, "a", "1").await.unwrap();
     // "a" and "1" take 2 bytes, "b" and "22" 3 more: 5 fit, 4 do not.
@@ -131,7 +131,7 @@ pub async fn what_is_too_large_changes_nothing(f: &Fixture) {
     assert_eq!(after.session.data_bytes, 4, "a value that is replaced weighs no more");
 }
 
-pub async fn numbers_are_added_exactly(f: &Fixture) {
+pub(crate) async fn numbers_are_added_exactly(f: &Fixture) {
     let id = f.make_one().await;
     let add = |by: &'static str| f.store.increment(id, increment("n", by));
     assert_eq!(add("5").await.unwrap().as_i64(), Some(5), "a missing key counts as 0");
@@ -160,7 +160,7 @@ pub async fn numbers_are_added_exactly(f: &Fixture) {
     assert_eq!(f.found(id).await.session.data["n"].get(), "4.75");
 }
 
-pub async fn what_is_no_number_is_not_incremented(f: &Fixture) {
+pub(crate) async fn what_is_no_number_is_not_incremented(f: &Fixture) {
     let id = f.make_one().await;
     for text in ["\"1\"", "[1]", "{}", "null", "true", "12345678901234567890123"] {
         let before = f.set(id, "n", text).await.unwrap().session.version;
@@ -171,7 +171,7 @@ pub async fn what_is_no_number_is_not_incremented(f: &Fixture) {
     }
 }
 
-pub async fn the_cart_adds_up(f: &Fixture) {
+pub(crate) async fn the_cart_adds_up(f: &Fixture) {
     let id = f.make_one().await;
     let add =
         |product: &'static str, quantity| f.store.add_to_cart(id, item(product, quantity), MAX_BYTES, operation());
@@ -188,7 +188,7 @@ pub async fn the_cart_adds_up(f: &Fixture) {
     assert_eq!(add("tea", most).await.unwrap()[0].quantity, most);
 }
 
-pub async fn what_is_no_cart_takes_no_line(f: &Fixture) {
+pub(crate) async fn what_is_no_cart_takes_no_line(f: &Fixture) {
     let id = f.make_one().await;
     let wrong = [
         "{}",
@@ -216,7 +216,7 @@ pub async fn what_is_no_cart_takes_no_line(f: &Fixture) {
     );
 }
 
-pub async fn a_migration_moves_the_home(f: &Fixture) {
+pub(crate) async fn a_migration_moves_the_home(f: &Fixture) {
     let id = f.make_one().await;
     let same = f.store.migrate(id, server("pod-0")).await.unwrap().session;
     assert_eq!((same.version, same.migrations), (1, 0), "it is there already");
@@ -231,7 +231,7 @@ pub async fn a_migration_moves_the_home(f: &Fixture) {
     assert_eq!(counts.by_server, [("pod-1".to_owned(), 1)].into());
 }
 
-pub async fn activities_come_newest_first_and_at_most_a_hundred(f: &Fixture) {
+pub(crate) async fn activities_come_newest_first_and_at_most_a_hundred(f: &Fixture) {
     let id = f.make_one().await;
     assert!(f.store.activities(id).await.unwrap().is_empty());
     for n in 0..MAX_ACTIVITIES + 5 {

@@ -6,7 +6,7 @@ use tokio::task::JoinHandle;
 
 use super::fixture::{Fixture, MAX_BYTES, fresh_id, increment, item, operation, rotation, set, touch};
 
-pub async fn a_thousand_increments_are_a_thousand(f: &Fixture) {
+pub(crate) async fn a_thousand_increments_are_a_thousand(f: &Fixture) {
     let id = f.make_one().await;
     let tasks: Vec<_> = (0..20)
         .map(|_| {
@@ -23,7 +23,7 @@ pub async fn a_thousand_increments_are_a_thousand(f: &Fixture) {
     assert_eq!((session.data["n"].get(), session.version), ("1000", 1_001));
 }
 
-pub async fn concurrent_cart_lines_lose_nothing(f: &Fixture) {
+pub(crate) async fn concurrent_cart_lines_lose_nothing(f: &Fixture) {
     let id = f.make_one().await;
     let tasks: Vec<_> = (0..10)
         .map(|product| {
@@ -54,7 +54,7 @@ pub async fn concurrent_cart_lines_lose_nothing(f: &Fixture) {
     }
 }
 
-pub async fn concurrent_changes_of_different_keys_all_stay(f: &Fixture) {
+pub(crate) async fn concurrent_changes_of_different_keys_all_stay(f: &Fixture) {
     let id = f.make_one().await;
     let tasks: Vec<_> = (0..50)
         .map(|n| {
@@ -71,7 +71,7 @@ pub async fn concurrent_changes_of_different_keys_all_stay(f: &Fixture) {
     assert_eq!(session.data_bytes, cloakroom::session::data_bytes(&session.data));
 }
 
-pub async fn one_of_many_conditional_changes_wins(f: &Fixture) {
+pub(crate) async fn one_of_many_conditional_changes_wins(f: &Fixture) {
     let id = f.make_one().await;
     let tasks: Vec<_> = (0..20)
         .map(|n: u32| {
@@ -97,7 +97,7 @@ pub async fn one_of_many_conditional_changes_wins(f: &Fixture) {
 }
 
 /// Sessions are made, used and rotated while their user is ended: whatever was there when the end began is gone.
-pub async fn no_session_survives_an_end_of_all_that_it_is_older_than(f: &Fixture) {
+pub(crate) async fn no_session_survives_an_end_of_all_that_it_is_older_than(f: &Fixture) {
     let user = f.user();
     for _ in 0..5 {
         let mut before = Vec::new();

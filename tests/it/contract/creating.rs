@@ -17,7 +17,7 @@ const PRINTABLE: [&str; 9] = [
     "0",
 ];
 
-pub async fn every_field_comes_back(f: &Fixture) {
+pub(crate) async fn every_field_comes_back(f: &Fixture) {
     let user = f.user();
     let new = NewSession {
         class: class("sensitive"),
@@ -66,7 +66,7 @@ pub async fn every_field_comes_back(f: &Fixture) {
     assert_eq!(f.ids_of(&user).await, [id]);
 }
 
-pub async fn names_of_every_printable_kind_come_back(f: &Fixture) {
+pub(crate) async fn names_of_every_printable_kind_come_back(f: &Fixture) {
     for name in PRINTABLE {
         let user = UserId::new(&format!("{name}{}", f.user().as_str())).unwrap();
         let quoted = serde_json::to_string(name).unwrap();
@@ -100,7 +100,7 @@ pub async fn names_of_every_printable_kind_come_back(f: &Fixture) {
     }
 }
 
-pub async fn json_is_kept_as_it_was_written(f: &Fixture) {
+pub(crate) async fn json_is_kept_as_it_was_written(f: &Fixture) {
     let values = [
         "1.0",
         "[]",
@@ -133,7 +133,7 @@ pub async fn json_is_kept_as_it_was_written(f: &Fixture) {
     assert_eq!(session.data_bytes, data_bytes(&session.data));
 }
 
-pub async fn an_unknown_id_is_missing_and_nothing_is_written_for_it(f: &Fixture) {
+pub(crate) async fn an_unknown_id_is_missing_and_nothing_is_written_for_it(f: &Fixture) {
     let id = fresh_id(f.store.keyring().bucket_of(&f.user()));
     f.assert_missing(id).await;
     f.assert_unchangeable(id).await;
@@ -145,7 +145,7 @@ pub async fn an_unknown_id_is_missing_and_nothing_is_written_for_it(f: &Fixture)
     assert_eq!(counts.durations.count, 0);
 }
 
-pub async fn a_session_without_a_user_is_in_no_list(f: &Fixture) {
+pub(crate) async fn a_session_without_a_user_is_in_no_list(f: &Fixture) {
     let new = NewSession {
         authenticated: true,
         ..f.anonymous_session()

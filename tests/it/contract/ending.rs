@@ -4,7 +4,7 @@ use cloakroom::store::{End, StoreError, Touch};
 
 use super::fixture::{Fixture, class, fresh_id, logout, operation, sorted, touch};
 
-pub async fn nothing_brings_an_ended_session_back(f: &Fixture) {
+pub(crate) async fn nothing_brings_an_ended_session_back(f: &Fixture) {
     let user = f.user();
     let old = f.make(f.new_session(&user)).await.session.id;
     let id = f.rotate(old).await;
@@ -25,7 +25,7 @@ pub async fn nothing_brings_an_ended_session_back(f: &Fixture) {
     assert_eq!((counts.by_class.len(), counts.users, counts.durations.count), (0, 0, 1));
 }
 
-pub async fn an_end_can_be_conditional_on_the_version(f: &Fixture) {
+pub(crate) async fn an_end_can_be_conditional_on_the_version(f: &Fixture) {
     let id = f.make_one().await;
     f.set(id, "a", "1").await.unwrap();
     let end_at = |version| End {
@@ -42,7 +42,7 @@ pub async fn an_end_can_be_conditional_on_the_version(f: &Fixture) {
     assert!(f.store.end(id, end_at(2)).await.unwrap().sessions.is_empty());
 }
 
-pub async fn an_end_by_a_former_id_ends_the_session(f: &Fixture) {
+pub(crate) async fn an_end_by_a_former_id_ends_the_session(f: &Fixture) {
     let old = f.make_one().await;
     let id = f.rotate(old).await;
     let ended = f.end(old).await;
@@ -50,7 +50,7 @@ pub async fn an_end_by_a_former_id_ends_the_session(f: &Fixture) {
     f.assert_missing(id).await;
 }
 
-pub async fn a_user_ends_everywhere_but_here(f: &Fixture) {
+pub(crate) async fn a_user_ends_everywhere_but_here(f: &Fixture) {
     let (user, other) = (f.user(), f.user());
     let here_before = f.make(f.new_session(&user)).await.session.id;
     let here = f.rotate(here_before).await;
@@ -77,7 +77,7 @@ pub async fn a_user_ends_everywhere_but_here(f: &Fixture) {
     assert!(nobody.sessions.is_empty());
 }
 
-pub async fn a_late_touch_does_not_survive_an_end_of_all(f: &Fixture) {
+pub(crate) async fn a_late_touch_does_not_survive_an_end_of_all(f: &Fixture) {
     let user = f.user();
     let idle = Duration::from_secs(1);
     let id = f
@@ -96,7 +96,7 @@ pub async fn a_late_touch_does_not_survive_an_end_of_all(f: &Fixture) {
     assert!(matches!(outcome, Err(StoreError::NotFound)), "{outcome:?}");
 }
 
-pub async fn a_bucket_ends_in_steps(f: &Fixture) {
+pub(crate) async fn a_bucket_ends_in_steps(f: &Fixture) {
     let user = f.user();
     let bucket = f.store.keyring().bucket_of(&user);
     let mut ids = Vec::new();
@@ -122,7 +122,7 @@ pub async fn a_bucket_ends_in_steps(f: &Fixture) {
     assert_eq!((counts.by_class.len(), counts.by_server.len(), counts.users), (0, 0, 0));
 }
 
-pub async fn only_what_was_made_before_ends(f: &Fixture) {
+pub(crate) async fn only_what_was_made_before_ends(f: &Fixture) {
     let user = f.user();
     let old = f.make(f.new_session(&user)).await;
     f.advance(Duration::from_millis(20)).await;

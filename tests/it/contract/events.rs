@@ -7,14 +7,14 @@ use tokio::sync::mpsc;
 use super::fixture::{Fixture, increment, item, logout, operation, server};
 
 /// The next event, which must come soon.
-pub async fn next(events: &mut mpsc::Receiver<Event>) -> Event {
+pub(crate) async fn next(events: &mut mpsc::Receiver<Event>) -> Event {
     tokio::time::timeout(Duration::from_secs(10), events.recv())
         .await
         .expect("an event should come")
         .expect("the listener should keep up")
 }
 
-pub async fn each_change_is_told_once_and_in_order(f: &Fixture) {
+pub(crate) async fn each_change_is_told_once_and_in_order(f: &Fixture) {
     let mut events = f.store.events().await.unwrap();
     let mut second_listener = f.store.events().await.unwrap();
     let user = f.user();
@@ -51,7 +51,7 @@ pub async fn each_change_is_told_once_and_in_order(f: &Fixture) {
     }
 }
 
-pub async fn ends_tell_their_reason(f: &Fixture) {
+pub(crate) async fn ends_tell_their_reason(f: &Fixture) {
     for reason in [EndReason::Logout, EndReason::Login, EndReason::Theft] {
         let id = f.make_one().await;
         let mut events = f.store.events().await.unwrap();
@@ -81,7 +81,7 @@ fn beginning(bucket: Bucket) -> EventId {
     }
 }
 
-pub async fn a_listener_resumes_where_it_stopped(f: &Fixture) {
+pub(crate) async fn a_listener_resumes_where_it_stopped(f: &Fixture) {
     let mut events = f.store.events().await.unwrap();
     let id = f.make_one().await;
     for n in 0..5 {
@@ -108,7 +108,7 @@ pub async fn a_listener_resumes_where_it_stopped(f: &Fixture) {
     assert_eq!((kept.at, kept.user_id.clone()), (told[3].at, told[3].user_id.clone()));
 }
 
-pub async fn what_was_trimmed_is_said(f: &Fixture) {
+pub(crate) async fn what_was_trimmed_is_said(f: &Fixture) {
     let mut events = f.store.events().await.unwrap();
     let id = f.make_one().await;
     let made = next(&mut events).await.id;
@@ -125,7 +125,7 @@ pub async fn what_was_trimmed_is_said(f: &Fixture) {
     assert_eq!(rest.events.len(), replay.events.len() - 1);
 }
 
-pub async fn the_lineage_is_known(f: &Fixture) {
+pub(crate) async fn the_lineage_is_known(f: &Fixture) {
     f.store.ping().await.unwrap();
     let lineage = f.store.lineage().await.unwrap();
     assert!(Bucket::all().all(|bucket| lineage.of(bucket).is_some()));

@@ -8,7 +8,7 @@ use super::fixture::{Fixture, is_alive, server, sorted, touch};
 const SHORT: Duration = Duration::from_millis(300);
 const LONG: Duration = Duration::from_mins(10);
 
-pub async fn an_idle_session_expires(f: &Fixture) {
+pub(crate) async fn an_idle_session_expires(f: &Fixture) {
     let user = f.user();
     let id = f.make(f.short_session(&user, SHORT, LONG)).await.session.id;
     assert!(is_alive(&f.found(id).await));
@@ -26,7 +26,7 @@ pub async fn an_idle_session_expires(f: &Fixture) {
     );
 }
 
-pub async fn a_touch_slides_the_deadline(f: &Fixture) {
+pub(crate) async fn a_touch_slides_the_deadline(f: &Fixture) {
     let idle = Duration::from_millis(800);
     let id = f.make(f.short_session(&f.user(), idle, LONG)).await.session.id;
     f.advance(idle / 2).await;
@@ -41,7 +41,7 @@ pub async fn a_touch_slides_the_deadline(f: &Fixture) {
     assert!(!is_alive(&f.found(id).await));
 }
 
-pub async fn a_touch_cannot_pass_the_absolute_deadline(f: &Fixture) {
+pub(crate) async fn a_touch_cannot_pass_the_absolute_deadline(f: &Fixture) {
     let absolute = Duration::from_millis(900);
     let made = f
         .make(f.short_session(&f.user(), Duration::from_millis(800), absolute))
@@ -56,7 +56,7 @@ pub async fn a_touch_cannot_pass_the_absolute_deadline(f: &Fixture) {
     assert!(matches!(f.store.touch(touch(id)).await, Err(StoreError::NotFound)));
 }
 
-pub async fn a_touch_changes_no_version_and_never_goes_back(f: &Fixture) {
+pub(crate) async fn a_touch_changes_no_version_and_never_goes_back(f: &Fixture) {
     let made = f.make(f.new_session(&f.user())).await;
     let id = made.session.id;
     let mut events = f.store.events().await.unwrap();
@@ -75,7 +75,7 @@ pub async fn a_touch_changes_no_version_and_never_goes_back(f: &Fixture) {
     assert_eq!(next(&mut events).await.kind, EventKind::Changed, "a touch is no event");
 }
 
-pub async fn a_late_touch_tells_of_a_use_in_time(f: &Fixture) {
+pub(crate) async fn a_late_touch_tells_of_a_use_in_time(f: &Fixture) {
     let idle = Duration::from_secs(1);
     let made = f.make(f.short_session(&f.user(), idle, LONG)).await;
     let id = made.session.id;
@@ -95,7 +95,7 @@ pub async fn a_late_touch_tells_of_a_use_in_time(f: &Fixture) {
     );
 }
 
-pub async fn a_touch_migrates_only_from_the_home_it_knew(f: &Fixture) {
+pub(crate) async fn a_touch_migrates_only_from_the_home_it_knew(f: &Fixture) {
     let id = f.make_one().await;
     let mut events = f.store.events().await.unwrap();
     let move_from = |from: &str| Touch {
@@ -119,7 +119,7 @@ pub async fn a_touch_migrates_only_from_the_home_it_knew(f: &Fixture) {
     assert_eq!(counts.by_server, [("pod-1".to_owned(), 1)].into());
 }
 
-pub async fn nothing_changes_an_expired_session(f: &Fixture) {
+pub(crate) async fn nothing_changes_an_expired_session(f: &Fixture) {
     let id = f.make(f.short_session(&f.user(), SHORT, LONG)).await.session.id;
     f.advance(SHORT).await;
     f.assert_unchangeable(id).await;
@@ -131,7 +131,7 @@ pub async fn nothing_changes_an_expired_session(f: &Fixture) {
     assert_eq!(f.found(id).await.session.version, 1);
 }
 
-pub async fn a_sweep_tells_of_each_expired_session_once(f: &Fixture) {
+pub(crate) async fn a_sweep_tells_of_each_expired_session_once(f: &Fixture) {
     let user = f.user();
     let mut due = Vec::new();
     for _ in 0..3 {

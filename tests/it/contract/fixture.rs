@@ -10,18 +10,18 @@ use cloakroom::store::{
 };
 
 /// More than any case stores.
-pub const MAX_BYTES: u64 = 10_240;
+pub(crate) const MAX_BYTES: u64 = 10_240;
 
 /// A store under test and what its cases need around it.
-pub struct Fixture {
+pub(crate) struct Fixture {
     /// The store, which no other test uses.
-    pub store: Arc<dyn SessionStore>,
+    pub(crate) store: Arc<dyn SessionStore>,
     clock: Option<ManualClock>,
 }
 
 impl Fixture {
     /// A store whose time stands still until [`Fixture::advance`] moves it.
-    pub fn with_manual_clock(store: Arc<dyn SessionStore>, clock: ManualClock) -> Self {
+    pub(crate) fn with_manual_clock(store: Arc<dyn SessionStore>, clock: ManualClock) -> Self {
         Self {
             store,
             clock: Some(clock),
@@ -29,12 +29,12 @@ impl Fixture {
     }
 
     /// A store whose time runs.
-    pub fn with_clock_of_its_own(store: Arc<dyn SessionStore>) -> Self {
+    pub(crate) fn with_clock_of_its_own(store: Arc<dyn SessionStore>) -> Self {
         Self { store, clock: None }
     }
 
     /// Lets time pass: by the manual clock, or by waiting where the store has a clock of its own.
-    pub async fn advance(&self, duration: Duration) {
+    pub(crate) async fn advance(&self, duration: Duration) {
         match &self.clock {
             Some(clock) => clock.advance(duration),
             None => tokio::time::sleep(duration).await,
@@ -42,17 +42,17 @@ impl Fixture {
     }
 
     /// A user whom no other test knows.
-    pub fn user(&self) -> UserId {
+    pub(crate) fn user(&self) -> UserId {
         UserId::new(&format!("user-{}", operation())).unwrap()
     }
 
     /// A fresh id in the bucket of a user.
-    pub fn id_for(&self, user: &UserId) -> SessionId {
+    pub(crate) fn id_for(&self, user: &UserId) -> SessionId {
         fresh_id(self.store.keyring().bucket_of(user))
     }
 
     /// A session of a user, to be made: a day idle, a week at most.
-    pub fn new_session(&self, user: &UserId) -> NewSession {
+    pub(crate) fn new_session(&self, user: &UserId) -> NewSession {
         let day = Duration::from_hours(24);
         NewSession {
             user_id: Some(user.clone()),
@@ -68,7 +68,7 @@ impl Fixture {
     }
 
     /// A session of a user, to be made, that ends after `idle`.
-    pub fn short_session(&self, user: &UserId, idle: Duration, absolute: Duration) -> NewSession {
+    pub(crate) fn short_session(&self, user: &UserId, idle: Duration, absolute: Duration) -> NewSession {
         NewSession {
             timeouts: Class { idle, absolute },
             ..self.new_session(user)
@@ -76,7 +76,7 @@ impl Fixture {
     }
 
     /// An anonymous session, to be made.
-    pub fn anonymous_session(&self) -> NewSession {
+    pub(crate) fn anonymous_session(&self) -> NewSession {
         let day = Duration::from_hours(24);
         let bucket = cloakroom::session::Keyring::random_bucket(&SystemRandom).unwrap();
         blank(
@@ -89,17 +89,17 @@ impl Fixture {
     }
 
     /// Makes a session.
-    pub async fn make(&self, new: NewSession) -> Snapshot {
+    pub(crate) async fn make(&self, new: NewSession) -> Snapshot {
         self.store.create(new, operation()).await.unwrap().snapshot
     }
 
     /// Makes a session of a fresh user.
-    pub async fn make_one(&self) -> SessionId {
+    pub(crate) async fn make_one(&self) -> SessionId {
         self.make(self.new_session(&self.user())).await.session.id
     }
 
     /// A session that must be found, alive or expired.
-    pub async fn found(&self, id: SessionId) -> Snapshot {
+    pub(crate) async fn found(&self, id: SessionId) -> Snapshot {
         match self.store.get(id).await.unwrap() {
             Lookup::Found(snapshot) => snapshot,
             other => panic!("{id} should be found, not {other:?}"),
@@ -107,30 +107,30 @@ impl Fixture {
     }
 
     /// Asserts that there is no such session.
-    pub async fn assert_missing(&self, id: SessionId) {
+    pub(crate) async fn assert_missing(&self, id: SessionId) {
         let lookup = self.store.get(id).await.unwrap();
         assert!(matches!(lookup, Lookup::Missing), "{id} should be missing: {lookup:?}");
     }
 
     /// Sets one data key.
-    pub async fn set(&self, id: SessionId, key: &str, json: &str) -> cloakroom::store::Result<Snapshot> {
+    pub(crate) async fn set(&self, id: SessionId, key: &str, json: &str) -> cloakroom::store::Result<Snapshot> {
         self.store.change(id, set(key, json), MAX_BYTES, operation()).await
     }
 
     /// Ends a session as a log-out does.
-    pub async fn end(&self, id: SessionId) -> cloakroom::store::Ended {
+    pub(crate) async fn end(&self, id: SessionId) -> cloakroom::store::Ended {
         self.store.end(id, logout()).await.unwrap()
     }
 
     /// Rotates a session and gives its new id.
-    pub async fn rotate(&self, id: SessionId) -> SessionId {
+    pub(crate) async fn rotate(&self, id: SessionId) -> SessionId {
         let new_id = fresh_id(id.bucket());
         self.store.rotate(id, rotation(new_id), operation()).await.unwrap();
         new_id
     }
 
     /// The ids of a user's live sessions, sorted.
-    pub async fn ids_of(&self, user: &UserId) -> Vec<SessionId> {
+    pub(crate) async fn ids_of(&self, user: &UserId) -> Vec<SessionId> {
         let mut ids: Vec<SessionId> = self
             .store
             .sessions_of(user)
@@ -144,7 +144,7 @@ impl Fixture {
     }
 
     /// Asserts that every operation that changes a session finds none, and that none comes into being.
-    pub async fn assert_unchangeable(&self, id: SessionId) {
+    pub(crate) async fn assert_unchangeable(&self, id: SessionId) {
         let store = &self.store;
         let outcomes = [
             ("change", self.set(id, "a", "1").await.err()),
@@ -202,38 +202,38 @@ fn blank(id: SessionId, timeouts: Class) -> NewSession {
 }
 
 /// A fresh id in a bucket.
-pub fn fresh_id(bucket: Bucket) -> SessionId {
+pub(crate) fn fresh_id(bucket: Bucket) -> SessionId {
     Token::generate(bucket, &SystemRandom).unwrap().id()
 }
 
 /// A fresh operation id.
-pub fn operation() -> OperationId {
+pub(crate) fn operation() -> OperationId {
     OperationId::generate(&SystemRandom).unwrap()
 }
 
-pub fn server(name: &str) -> ServerId {
+pub(crate) fn server(name: &str) -> ServerId {
     ServerId::new(name).unwrap()
 }
 
-pub fn class(name: &str) -> ClassName {
+pub(crate) fn class(name: &str) -> ClassName {
     ClassName::new(name).unwrap()
 }
 
-pub fn key(name: &str) -> DataKey {
+pub(crate) fn key(name: &str) -> DataKey {
     DataKey::new(name).unwrap()
 }
 
-pub fn json(text: &str) -> Json {
+pub(crate) fn json(text: &str) -> Json {
     serde_json::value::RawValue::from_string(text.to_owned()).unwrap()
 }
 
 /// A map of JSON values, shown as text so that it can be compared.
-pub fn texts(map: &JsonMap) -> Vec<(&str, &str)> {
+pub(crate) fn texts(map: &JsonMap) -> Vec<(&str, &str)> {
     map.iter().map(|(key, value)| (key.as_str(), value.get())).collect()
 }
 
 /// A change that sets one data key.
-pub fn set(name: &str, value: &str) -> Change {
+pub(crate) fn set(name: &str, value: &str) -> Change {
     Change {
         data: [(key(name), Some(json(value)))].into(),
         ..Change::default()
@@ -241,14 +241,14 @@ pub fn set(name: &str, value: &str) -> Change {
 }
 
 /// A change that removes one data key.
-pub fn unset(name: &str) -> Change {
+pub(crate) fn unset(name: &str) -> Change {
     Change {
         data: [(key(name), None)].into(),
         ..Change::default()
     }
 }
 
-pub fn increment(name: &str, by: &str) -> Increment {
+pub(crate) fn increment(name: &str, by: &str) -> Increment {
     Increment {
         key: key(name),
         by: by.parse().unwrap(),
@@ -257,7 +257,7 @@ pub fn increment(name: &str, by: &str) -> Increment {
     }
 }
 
-pub fn item(product: &str, quantity: u64) -> cloakroom::session::CartItem {
+pub(crate) fn item(product: &str, quantity: u64) -> cloakroom::session::CartItem {
     cloakroom::session::CartItem {
         product_id: product.to_owned(),
         quantity,
@@ -265,7 +265,7 @@ pub fn item(product: &str, quantity: u64) -> cloakroom::session::CartItem {
 }
 
 /// A use just now.
-pub fn touch(id: SessionId) -> Touch {
+pub(crate) fn touch(id: SessionId) -> Touch {
     Touch {
         id,
         age: Duration::ZERO,
@@ -274,7 +274,7 @@ pub fn touch(id: SessionId) -> Touch {
 }
 
 /// A rotation that changes nothing but the id.
-pub fn rotation(new_id: SessionId) -> Rotation {
+pub(crate) fn rotation(new_id: SessionId) -> Rotation {
     Rotation {
         new_id,
         class: None,
@@ -287,7 +287,7 @@ pub fn rotation(new_id: SessionId) -> Rotation {
     }
 }
 
-pub fn logout() -> End {
+pub(crate) fn logout() -> End {
     End {
         reason: EndReason::Logout,
         if_version: None,
@@ -295,11 +295,11 @@ pub fn logout() -> End {
     }
 }
 
-pub fn is_alive(snapshot: &Snapshot) -> bool {
+pub(crate) fn is_alive(snapshot: &Snapshot) -> bool {
     snapshot.session.verdict(snapshot.now) == Verdict::Alive
 }
 
-pub fn sorted(mut ids: Vec<SessionId>) -> Vec<SessionId> {
+pub(crate) fn sorted(mut ids: Vec<SessionId>) -> Vec<SessionId> {
     ids.sort_unstable();
     ids
 }

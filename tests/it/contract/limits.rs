@@ -24,7 +24,7 @@ async fn make_apart(f: &Fixture, user: &UserId, count: usize) -> Vec<SessionId> 
     ids
 }
 
-pub async fn one_more_is_refused(f: &Fixture) {
+pub(crate) async fn one_more_is_refused(f: &Fixture) {
     let user = f.user();
     let ids = make_apart(f, &user, 2).await;
     let new = limited(f.new_session(&user), 2, LimitPolicy::Refuse);
@@ -41,7 +41,7 @@ pub async fn one_more_is_refused(f: &Fixture) {
     f.store.create(others, operation()).await.unwrap();
 }
 
-pub async fn the_oldest_makes_room(f: &Fixture) {
+pub(crate) async fn the_oldest_makes_room(f: &Fixture) {
     let user = f.user();
     let ids = make_apart(f, &user, 4).await;
     f.store.touch(touch(ids[0])).await.unwrap();
@@ -59,7 +59,7 @@ pub async fn the_oldest_makes_room(f: &Fixture) {
     assert_eq!((event.kind, event.session_id), (EventKind::Created, new.id));
 }
 
-pub async fn the_least_recently_used_makes_room(f: &Fixture) {
+pub(crate) async fn the_least_recently_used_makes_room(f: &Fixture) {
     let user = f.user();
     let ids = make_apart(f, &user, 3).await;
     f.store.touch(touch(ids[0])).await.unwrap();
@@ -74,7 +74,7 @@ pub async fn the_least_recently_used_makes_room(f: &Fixture) {
     assert_eq!(f.ids_of(&user).await, sorted(vec![ids[0], ids[2], new.id]));
 }
 
-pub async fn an_expired_session_takes_no_room(f: &Fixture) {
+pub(crate) async fn an_expired_session_takes_no_room(f: &Fixture) {
     let user = f.user();
     let idle = Duration::from_millis(300);
     let short = f.short_session(&user, idle, Duration::from_mins(5));
@@ -87,17 +87,17 @@ pub async fn an_expired_session_takes_no_room(f: &Fixture) {
     f.assert_unchangeable(expired).await;
 }
 
-pub async fn the_limit_holds_under_concurrent_creates_when_refusing(f: &Fixture) {
+pub(crate) async fn the_limit_holds_under_concurrent_creates_when_refusing(f: &Fixture) {
     let (made, refused) = hundred_creates(f, LimitPolicy::Refuse).await;
     assert_eq!((made, refused), (5, 95));
 }
 
-pub async fn the_limit_holds_under_concurrent_creates_when_ending_the_oldest(f: &Fixture) {
+pub(crate) async fn the_limit_holds_under_concurrent_creates_when_ending_the_oldest(f: &Fixture) {
     let (made, refused) = hundred_creates(f, LimitPolicy::EndOldest).await;
     assert_eq!((made, refused), (100, 0));
 }
 
-pub async fn the_limit_holds_under_concurrent_creates_when_ending_the_least_recently_used(f: &Fixture) {
+pub(crate) async fn the_limit_holds_under_concurrent_creates_when_ending_the_least_recently_used(f: &Fixture) {
     let (made, refused) = hundred_creates(f, LimitPolicy::EndLeastRecentlyUsed).await;
     assert_eq!((made, refused), (100, 0));
 }

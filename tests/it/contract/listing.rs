@@ -34,7 +34,7 @@ async fn fill(f: &Fixture) -> (Bucket, Vec<SessionId>) {
     (bucket, ids)
 }
 
-pub async fn pages_hold_each_session_once_in_one_order(f: &Fixture) {
+pub(crate) async fn pages_hold_each_session_once_in_one_order(f: &Fixture) {
     let (bucket, ids) = fill(f).await;
     let order = page(f, bucket, None, ALL, &Filter::default()).await;
     assert_eq!(sorted(order.clone()), sorted(ids));
@@ -50,7 +50,7 @@ pub async fn pages_hold_each_session_once_in_one_order(f: &Fixture) {
     assert_eq!(rest, order[5..], "a page goes on after a session that has ended");
 }
 
-pub async fn a_filter_lets_through_only_what_it_names(f: &Fixture) {
+pub(crate) async fn a_filter_lets_through_only_what_it_names(f: &Fixture) {
     let (bucket, ids) = fill(f).await;
     let expected = |wanted: &dyn Fn(usize) -> bool| {
         let wanted = ids.iter().enumerate().filter(|(n, _)| wanted(*n));
@@ -89,7 +89,7 @@ pub async fn a_filter_lets_through_only_what_it_names(f: &Fixture) {
     );
 }
 
-pub async fn counts_tell_classes_servers_and_users(f: &Fixture) {
+pub(crate) async fn counts_tell_classes_servers_and_users(f: &Fixture) {
     let (bucket, ids) = fill(f).await;
     let counts = f.store.count(bucket).await.unwrap();
     assert_eq!(

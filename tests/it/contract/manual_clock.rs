@@ -11,7 +11,7 @@ const MILLISECOND: Duration = Duration::from_millis(1);
 const MINUTE: Duration = Duration::from_mins(1);
 const GRACE: Duration = Duration::from_mins(5);
 
-pub async fn deadlines_are_exact_to_the_millisecond(f: &Fixture) {
+pub(crate) async fn deadlines_are_exact_to_the_millisecond(f: &Fixture) {
     let user = f.user();
     let made = f.make(f.short_session(&user, 10 * MINUTE, 15 * MINUTE)).await;
     let id = made.session.id;
@@ -33,7 +33,7 @@ pub async fn deadlines_are_exact_to_the_millisecond(f: &Fixture) {
     f.assert_unchangeable(id).await;
 }
 
-pub async fn an_expired_session_is_found_until_its_grace_is_over(f: &Fixture) {
+pub(crate) async fn an_expired_session_is_found_until_its_grace_is_over(f: &Fixture) {
     for swept in [false, true] {
         let id = f.make(f.short_session(&f.user(), MINUTE, MINUTE)).await.session.id;
         f.advance(MINUTE).await;
@@ -52,7 +52,7 @@ pub async fn an_expired_session_is_found_until_its_grace_is_over(f: &Fixture) {
     }
 }
 
-pub async fn an_operation_is_remembered_for_half_a_minute(f: &Fixture) {
+pub(crate) async fn an_operation_is_remembered_for_half_a_minute(f: &Fixture) {
     let id = f.make_one().await;
     let again = operation();
     f.store.change(id, set("a", "1"), MAX_BYTES, again).await.unwrap();
@@ -64,7 +64,7 @@ pub async fn an_operation_is_remembered_for_half_a_minute(f: &Fixture) {
     assert_eq!(forgotten.session.version, 3);
 }
 
-pub async fn aliases_outlive_the_session_s_absolute_deadline_by_its_grace(f: &Fixture) {
+pub(crate) async fn aliases_outlive_the_session_s_absolute_deadline_by_its_grace(f: &Fixture) {
     let old = f.make(f.short_session(&f.user(), MINUTE, 2 * MINUTE)).await.session.id;
     let new = f.rotate(old).await;
     for _ in 0..2 {
@@ -80,7 +80,7 @@ pub async fn aliases_outlive_the_session_s_absolute_deadline_by_its_grace(f: &Fi
     f.assert_missing(new).await;
 }
 
-pub async fn activities_are_forgotten_after_a_day(f: &Fixture) {
+pub(crate) async fn activities_are_forgotten_after_a_day(f: &Fixture) {
     let day = Duration::from_hours(24);
     let id = f.make(f.short_session(&f.user(), 7 * day, 7 * day)).await.session.id;
     for action in ["first", "second"] {
@@ -104,7 +104,7 @@ pub async fn activities_are_forgotten_after_a_day(f: &Fixture) {
     assert_eq!(f.store.activities(id).await.unwrap().len(), 1);
 }
 
-pub async fn durations_cover_today_and_yesterday(f: &Fixture) {
+pub(crate) async fn durations_cover_today_and_yesterday(f: &Fixture) {
     let day = Duration::from_hours(24);
     let id = f.make_one().await;
     f.advance(MINUTE).await;
@@ -117,7 +117,7 @@ pub async fn durations_cover_today_and_yesterday(f: &Fixture) {
     assert_eq!(f.store.count(id.bucket()).await.unwrap().durations.count, 0);
 }
 
-pub async fn counts_stay_exact_while_sessions_expire(f: &Fixture) {
+pub(crate) async fn counts_stay_exact_while_sessions_expire(f: &Fixture) {
     let user = f.user();
     let mut ids = Vec::new();
     for n in 1..=20 {

@@ -3,7 +3,7 @@ use cloakroom::store::{LimitPolicy, NewSession, StoreError, UserLimit};
 
 use super::fixture::{Fixture, MAX_BYTES, fresh_id, increment, item, operation, rotation, set};
 
-pub async fn a_repeated_create_makes_one_session(f: &Fixture) {
+pub(crate) async fn a_repeated_create_makes_one_session(f: &Fixture) {
     let user = f.user();
     let one = UserLimit {
         max: 1,
@@ -32,7 +32,7 @@ pub async fn a_repeated_create_makes_one_session(f: &Fixture) {
     assert_eq!((counts.by_class["normal"], counts.durations.count), (1, 1));
 }
 
-pub async fn a_repeated_create_does_not_undo_an_end(f: &Fixture) {
+pub(crate) async fn a_repeated_create_does_not_undo_an_end(f: &Fixture) {
     let user = f.user();
     let new = f.new_session(&user);
     let again = operation();
@@ -44,7 +44,7 @@ pub async fn a_repeated_create_does_not_undo_an_end(f: &Fixture) {
     assert!(f.ids_of(&user).await.is_empty());
 }
 
-pub async fn a_repeated_change_counts_once(f: &Fixture) {
+pub(crate) async fn a_repeated_change_counts_once(f: &Fixture) {
     let id = f.make_one().await;
     let again = operation();
     f.store.change(id, set("a", "1"), MAX_BYTES, again).await.unwrap();
@@ -66,7 +66,7 @@ pub async fn a_repeated_change_counts_once(f: &Fixture) {
     }
 }
 
-pub async fn a_repeated_increment_counts_once(f: &Fixture) {
+pub(crate) async fn a_repeated_increment_counts_once(f: &Fixture) {
     let id = f.make_one().await;
     let again = increment("n", "5");
     assert_eq!(f.store.increment(id, again.clone()).await.unwrap().as_i64(), Some(5));
@@ -80,7 +80,7 @@ pub async fn a_repeated_increment_counts_once(f: &Fixture) {
     assert_eq!((session.version, session.data["n"].get()), (3, "6"));
 }
 
-pub async fn a_repeated_cart_line_counts_once(f: &Fixture) {
+pub(crate) async fn a_repeated_cart_line_counts_once(f: &Fixture) {
     let id = f.make_one().await;
     let again = operation();
     for _ in 0..3 {
@@ -90,7 +90,7 @@ pub async fn a_repeated_cart_line_counts_once(f: &Fixture) {
     assert_eq!(f.found(id).await.session.version, 2);
 }
 
-pub async fn a_repeated_rotation_counts_once(f: &Fixture) {
+pub(crate) async fn a_repeated_rotation_counts_once(f: &Fixture) {
     let old = f.make_one().await;
     let again = operation();
     let new = fresh_id(old.bucket());
@@ -111,7 +111,7 @@ pub async fn a_repeated_rotation_counts_once(f: &Fixture) {
     f.assert_missing(new).await;
 }
 
-pub async fn a_repeated_activity_counts_once(f: &Fixture) {
+pub(crate) async fn a_repeated_activity_counts_once(f: &Fixture) {
     let id = f.make_one().await;
     let again = operation();
     for _ in 0..3 {
@@ -123,7 +123,7 @@ pub async fn a_repeated_activity_counts_once(f: &Fixture) {
     assert_eq!(f.store.activities(id).await.unwrap().len(), 1);
 }
 
-pub async fn a_repeated_end_of_all_spares_what_came_later(f: &Fixture) {
+pub(crate) async fn a_repeated_end_of_all_spares_what_came_later(f: &Fixture) {
     let user = f.user();
     let before = f.make(f.new_session(&user)).await.session.id;
     let again = operation();

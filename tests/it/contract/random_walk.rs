@@ -50,7 +50,7 @@ impl Model {
     }
 }
 
-pub async fn indexes_and_counts_agree_after_every_step(f: &Fixture) {
+pub(crate) async fn indexes_and_counts_agree_after_every_step(f: &Fixture) {
     for seed in [1, 2_025] {
         let mut dice = Dice(seed);
         let mut model = Model {
@@ -165,7 +165,7 @@ async fn rotate(f: &Fixture, model: &mut Model, dice: &mut Dice, id: SessionId) 
 }
 
 /// Compares what every bucket counts with what its pages hold, and that with what should be there.
-pub async fn assert_counts_equal_a_full_scan(store: &dyn SessionStore, expected: &BTreeSet<SessionId>) {
+pub(crate) async fn assert_counts_equal_a_full_scan(store: &dyn SessionStore, expected: &BTreeSet<SessionId>) {
     let mut all = BTreeSet::new();
     for bucket in Bucket::all() {
         let counts = store.count(bucket).await.unwrap();

@@ -15,7 +15,7 @@ async fn assert_replayed(f: &Fixture, id: SessionId, current: SessionId) {
     }
 }
 
-pub async fn a_rotation_keeps_the_session_and_leaves_an_alias(f: &Fixture) {
+pub(crate) async fn a_rotation_keeps_the_session_and_leaves_an_alias(f: &Fixture) {
     let user = f.user();
     let made = f
         .make(NewSession {
@@ -65,7 +65,7 @@ pub async fn a_rotation_keeps_the_session_and_leaves_an_alias(f: &Fixture) {
     assert_eq!(rotated.session.authenticated_at, Some(rotated.now));
 }
 
-pub async fn a_chain_of_aliases_leads_to_the_session(f: &Fixture) {
+pub(crate) async fn a_chain_of_aliases_leads_to_the_session(f: &Fixture) {
     let user = f.user();
     let first = f.make(f.new_session(&user)).await.session.id;
     let mut ids = vec![first];
@@ -84,7 +84,7 @@ pub async fn a_chain_of_aliases_leads_to_the_session(f: &Fixture) {
     assert_eq!(f.ids_of(&user).await, [current]);
 }
 
-pub async fn a_retired_id_is_a_replay_once_its_grace_is_over(f: &Fixture) {
+pub(crate) async fn a_retired_id_is_a_replay_once_its_grace_is_over(f: &Fixture) {
     let first = f.make_one().await;
     let second = f.rotate(first).await;
     f.store.confirm(second, GRACE).await.unwrap();
@@ -108,7 +108,7 @@ pub async fn a_retired_id_is_a_replay_once_its_grace_is_over(f: &Fixture) {
     }
 }
 
-pub async fn a_confirmation_counts_once(f: &Fixture) {
+pub(crate) async fn a_confirmation_counts_once(f: &Fixture) {
     let old = f.make_one().await;
     let new = f.rotate(old).await;
     let mut events = f.store.events().await.unwrap();
@@ -127,7 +127,7 @@ pub async fn a_confirmation_counts_once(f: &Fixture) {
     assert_eq!(f.store.confirm(never_rotated, GRACE).await.unwrap().session.version, 1);
 }
 
-pub async fn a_former_id_confirms_nothing(f: &Fixture) {
+pub(crate) async fn a_former_id_confirms_nothing(f: &Fixture) {
     let old = f.make_one().await;
     let new = f.rotate(old).await;
     assert!(f.store.confirm(old, Duration::ZERO).await.unwrap().session.unconfirmed);
@@ -138,7 +138,7 @@ pub async fn a_former_id_confirms_nothing(f: &Fixture) {
     assert_eq!(f.found(old).await.session.id, new);
 }
 
-pub async fn a_log_in_leaves_no_alias_and_no_data(f: &Fixture) {
+pub(crate) async fn a_log_in_leaves_no_alias_and_no_data(f: &Fixture) {
     let user = f.user();
     let made = f
         .make(NewSession {
@@ -176,7 +176,7 @@ pub async fn a_log_in_leaves_no_alias_and_no_data(f: &Fixture) {
     assert_eq!(f.ids_of(&user).await, [new]);
 }
 
-pub async fn a_log_in_keeps_what_it_is_told_to(f: &Fixture) {
+pub(crate) async fn a_log_in_keeps_what_it_is_told_to(f: &Fixture) {
     let made = f
         .make(NewSession {
             data: [("a".to_owned(), json("1")), ("cart".to_owned(), json("[]"))].into(),
@@ -198,7 +198,7 @@ pub async fn a_log_in_keeps_what_it_is_told_to(f: &Fixture) {
     assert_eq!(rotated.session.data_bytes, 6);
 }
 
-pub async fn a_new_class_starts_new_deadlines(f: &Fixture) {
+pub(crate) async fn a_new_class_starts_new_deadlines(f: &Fixture) {
     let made = f.make(f.new_session(&f.user())).await;
     f.advance(Duration::from_millis(20)).await;
     let timeouts = Class {
@@ -226,7 +226,7 @@ pub async fn a_new_class_starts_new_deadlines(f: &Fixture) {
     assert_eq!(counts.by_class, [("sensitive".to_owned(), 1)].into());
 }
 
-pub async fn former_ids_are_told_at_the_end(f: &Fixture) {
+pub(crate) async fn former_ids_are_told_at_the_end(f: &Fixture) {
     let user = f.user();
     let before_login = fresh_id(f.store.keyring().bucket_of(&user));
     let first = f
