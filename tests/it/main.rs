@@ -6,4 +6,5 @@
 )]
 
 mod harness;
+mod redis_store;
 mod support;
