@@ -11,8 +11,8 @@ use super::message::{Kind, Message};
 #[cfg(test)]
 use super::mutant::Mutant;
 use super::parts::{Keyed, Limits, Map, Parts, Product, Value};
-use crate::session::Monotonic;
 use super::tombstones::Tombstones;
+use crate::session::Monotonic;
 
 /// How long things may be kept and how many.
 #[derive(Clone, Copy, Debug)]

@@ -37,7 +37,9 @@ impl Transport for MemoryStore {
 
 /// Covers every bucket until a heartbeat comes too late.
 async fn hold(cover: &Cover, pace: &Pace) -> Result<(), EndConnection> {
-    let connection = cover.connection_begun(pace.clock.monotonic()).ok_or(EndConnection::Ended)?;
+    let connection = cover
+        .connection_begun(pace.clock.monotonic())
+        .ok_or(EndConnection::Ended)?;
     for bucket in 0..BUCKETS {
         cover.subscribed(u16::try_from(bucket).unwrap_or_default(), connection);
     }

@@ -111,12 +111,26 @@ impl RedisStore {
 
     /// Runs a script at one node, once: no redirect is followed and nothing is tried again.
     async fn run_at(&self, node: &Arc<Node>, call: BucketCall<'_>) -> Result<Done> {
-        let timer = self.0.metrics.store_duration.with_label_values(&[call.script.name]).start_timer();
+        let timer = self
+            .0
+            .metrics
+            .store_duration
+            .with_label_values(&[call.script.name])
+            .start_timer();
         let outcome = self.0.router.call_at(node, &call.routed()).await;
         timer.observe_duration();
         let label = if outcome.is_ok() { "ok" } else { "failed" };
-        self.0.metrics.store_operations.with_label_values(&[call.script.name, label]).inc();
-        Ok(Done { value: outcome?, node: Arc::clone(node), asked: false, durable: None })
+        self.0
+            .metrics
+            .store_operations
+            .with_label_values(&[call.script.name, label])
+            .inc();
+        Ok(Done {
+            value: outcome?,
+            node: Arc::clone(node),
+            asked: false,
+            durable: None,
+        })
     }
 
     /// Opens an answer; one that belongs to another request costs its connection.

@@ -139,7 +139,7 @@ impl Router {
                 }
                 Err(error) => error,
             };
-            let retry = classify(&error);
+            let retry = classify(&error, &node.address);
             match retry {
                 Retry::Moved(address) => {
                     self.count("moved");
@@ -334,11 +334,10 @@ impl Router {
     }
 }
 
-fn classify(error: &RedisError) -> Retry {
-    if let Some((host, port)) = error.redirect_node() {
-        let address = Address {
-            host: host.to_owned(),
-            port,
+fn classify(error: &RedisError, asked: &Address) -> Retry {
+    if let Some((endpoint, _slot)) = error.redirect_node() {
+        let Some(address) = Address::of_endpoint(endpoint, asked) else {
+            return Retry::Refresh("moved");
         };
         match error.kind() {
             ErrorKind::Server(ServerErrorKind::Ask) => return Retry::Ask(address),

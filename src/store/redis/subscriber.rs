@@ -46,7 +46,12 @@ impl Subscriber {
     /// would not: a primary that was cut off answers it for ever.
     pub(super) async fn heartbeat(&self, key: &str, nonce: u64) -> RedisResult<u64> {
         let mut connection = self.connection.clone();
-        let command = redis::cmd("EVAL_RO").arg("return ARGV[1]").arg(1).arg(key).arg(nonce).to_owned();
+        let command = redis::cmd("EVAL_RO")
+            .arg("return ARGV[1]")
+            .arg(1)
+            .arg(key)
+            .arg(nonce)
+            .to_owned();
         let asking = connection.req_packed_command(&command);
         match tokio::time::timeout(self.limit, asking).await {
             Ok(answer) => redis::from_redis_value(answer.and_then(redis::Value::extract_error)?).map_err(Into::into),

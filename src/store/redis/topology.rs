@@ -106,7 +106,10 @@ impl SlotMap {
     /// The primary of a bucket.
     pub(super) fn primary_of(&self, bucket: Bucket) -> Option<&Address> {
         let slot = slot_of_bucket(bucket);
-        let range = self.ranges.iter().find(|range| (range.first..=range.last).contains(&slot))?;
+        let range = self
+            .ranges
+            .iter()
+            .find(|range| (range.first..=range.last).contains(&slot))?;
         Some(&range.primary)
     }
 }

@@ -27,7 +27,9 @@ impl Line {
     /// Subscribes, then sends heartbeats until the connection ends for whatever reason. `asked` is the time before the
     /// majority was asked.
     pub(super) async fn run(self, asked: Monotonic) {
-        let Some(connection) = self.l1.cover().connection_begun(asked) else { return };
+        let Some(connection) = self.l1.cover().connection_begun(asked) else {
+            return;
+        };
         let reason = self.hold(connection).await.unwrap_or_else(|reason| reason);
         self.l1.cover().connection_ended(connection);
         self.store.forget_line(connection);
@@ -39,7 +41,12 @@ impl Line {
 
     async fn hold(&self, connection: ConnectionId) -> Result<String, String> {
         let broken = CancellationToken::new();
-        let listener = listener(Arc::clone(&self.l1), Arc::clone(&self.pace.clock), connection, broken.clone());
+        let listener = listener(
+            Arc::clone(&self.l1),
+            Arc::clone(&self.pace.clock),
+            connection,
+            broken.clone(),
+        );
         let subscriber = Subscriber::connect(self.store.0.router.dialer(), &self.node.address, listener)
             .await
             .map_err(|error| error.to_string())?;
@@ -84,7 +91,9 @@ impl Line {
     /// Sends a heartbeat every h, whether or not the one before was answered: on a key of this primary, for a node that
     /// was cut off goes on answering PING.
     async fn beat(&self, subscriber: &Subscriber, connection: ConnectionId) -> Result<String, String> {
-        let Some(first) = self.buckets.first() else { return Ok("nothing to cover".to_owned()) };
+        let Some(first) = self.buckets.first() else {
+            return Ok("nothing to cover".to_owned());
+        };
         let key = self.store.0.keys.counts(*first);
         let cover = self.l1.cover();
         let mut tick = tokio::time::interval(self.pace.heartbeat);
@@ -128,7 +137,9 @@ fn listener(
 }
 
 fn hear(l1: &dyn Feed, clock: &dyn Clock, push: &PushInfo) -> Option<()> {
-    let [Value::BulkString(channel), Value::BulkString(payload)] = push.data.as_slice() else { return None };
+    let [Value::BulkString(channel), Value::BulkString(payload)] = push.data.as_slice() else {
+        return None;
+    };
     let bucket = Keys::bucket_of(channel)?;
     match Message::parse::<SessionId>(payload) {
         Ok(message) => {

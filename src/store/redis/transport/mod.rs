@@ -49,7 +49,13 @@ struct Held {
 impl Transport for RedisStore {
     async fn feed(&self, l1: Arc<dyn Feed>, pace: Pace) {
         let (ended, mut ends) = mpsc::unbounded_channel();
-        let mut supervisor = Supervisor { store: self.clone(), l1, pace: pace.clone(), ended, lines: HashMap::new() };
+        let mut supervisor = Supervisor {
+            store: self.clone(),
+            l1,
+            pace: pace.clone(),
+            ended,
+            lines: HashMap::new(),
+        };
         let mut survey = tokio::time::interval(SURVEY);
         survey.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -99,7 +105,10 @@ impl Supervisor {
         let Some(survey) = self.ask().await else { return };
         for (address, held) in &self.lines {
             let here = survey.buckets.get(address);
-            let moved = held.buckets.iter().filter(|bucket| here.is_none_or(|here| !here.contains(bucket)));
+            let moved = held
+                .buckets
+                .iter()
+                .filter(|bucket| here.is_none_or(|here| !here.contains(bucket)));
             for bucket in moved {
                 self.l1.cover().bucket_moved(bucket.number());
             }
@@ -120,7 +129,10 @@ impl Supervisor {
         let line = Line {
             store: self.store.clone(),
             l1: Arc::clone(&self.l1),
-            pace: Pace { stop: stop.clone(), ..self.pace.clone() },
+            pace: Pace {
+                stop: stop.clone(),
+                ..self.pace.clone()
+            },
             node: self.store.0.router.node_at(&address),
             buckets: buckets.clone(),
         };
@@ -139,7 +151,10 @@ impl Supervisor {
         let topology = router.topology();
         if !topology.is_cluster {
             let address = topology.primaries.first()?.address.clone();
-            return Some(Survey { asked, buckets: BTreeMap::from([(address, Bucket::all().collect())]) });
+            return Some(Survey {
+                asked,
+                buckets: BTreeMap::from([(address, Bucket::all().collect())]),
+            });
         }
         let maps = join_all(topology.primaries.iter().map(|node| ask_map(node))).await;
         let agreed = majority(topology.primaries.len(), &maps);
