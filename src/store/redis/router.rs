@@ -291,21 +291,29 @@ impl Router {
         addresses.sort();
         addresses.dedup();
         let asked = addresses.len();
-        let mut asking: FuturesUnordered<_> = addresses.iter().map(|address| self.ask_map(address)).collect();
+        let mut asking: FuturesUnordered<_> = addresses
+            .iter()
+            .map(async |address| (address, self.ask_map(address).await))
+            .collect();
         let mut votes: Vec<(SlotMap, usize)> = Vec::new();
+        let mut single: Vec<&Address> = Vec::new();
         let mut reason = String::from("no node answered");
-        while let Some(answer) = asking.next().await {
+        while let Some((address, answer)) = asking.next().await {
             match answer {
                 Ok(Some(map)) => match votes.iter_mut().find(|(known, _)| *known == map) {
                     Some((_, count)) => *count += 1,
                     None => votes.push((map, 1)),
                 },
-                Ok(None) => return Ok(Topology::single(self.node_at(&self.seeds[0]))),
+                Ok(None) => single.push(address),
                 Err(error) => reason = error,
             }
             if votes.iter().any(|(_, count)| *count * 2 > asked) {
                 break;
             }
+        }
+        // No cluster: the first of the seeds that answers.
+        if let Some(seed) = self.seeds.iter().find(|seed| single.contains(seed)) {
+            return Ok(Topology::single(self.node_at(seed)));
         }
         let chosen = votes
             .into_iter()
