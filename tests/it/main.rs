@@ -10,5 +10,6 @@ mod dev;
 mod harness;
 mod http;
 mod listener;
+mod redis_store;
 mod serve;
 mod support;

@@ -1,6 +1,11 @@
 #!lua flags=allow-oom
--- Ends a session; writes nothing where there is none. KEYS: session, channels. ARGV: tag, id, reason, kind of event,
--- version (empty: any).
+-- Ends a session; writes nothing where there is none. KEYS: session, channels, operation. ARGV: tag, id, reason, kind of
+-- event, version (empty: any).
+local done = answered(KEYS[4])
+if done then
+  local sessions, kin = unpack(cjson.decode(done))
+  return answer('ok', sessions, kin)
+end
 local id, key, m = find(ARGV[2])
 if not id then return answer('ok', {}, {}) end
 if ARGV[5] ~= '' and tonumber(ARGV[5]) ~= m.v and now < m.expires then return answer('conflict', m.v) end
@@ -10,4 +15,6 @@ if now >= m.expires then
   return answer('ok', {}, {})
 end
 invalidate('e', m.v, id)
-return answer('ok', {id}, finish(id, key, m, ARGV[3], ARGV[4]))
+local kin = finish(id, key, m, ARGV[3], ARGV[4])
+remember(KEYS[4], cjson.encode({{id}, kin}))
+return answer('ok', {id}, kin)
