@@ -143,12 +143,7 @@ impl Sessions {
                 Ok(Some(Issued { durable, ..issued }))
             }
             outcome => {
-                let undo = End {
-                    reason: EndReason::Login,
-                    if_version: None,
-                    durable: false,
-                };
-                self.end_one(issued.session.id, undo).await?;
+                self.undo(issued.session.id).await?;
                 match outcome {
                     Ok(_) => Err(StoreError::NotFound.into()),
                     Err(StoreError::Conflict { .. }) => Ok(None),

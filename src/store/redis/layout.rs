@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
+use futures_util::future::join_all;
 use redis::Value;
 
 use super::keys::{Keys, slot_of_key};
@@ -136,21 +137,31 @@ pub(super) async fn check_settings(router: &Router) {
     }
 }
 
-/// The cluster's node timeout; nothing where there is no cluster, or where CONFIG is refused.
+/// The cluster's node timeout, the shortest of its primaries'; nothing where there is no cluster, or where CONFIG is
+/// refused.
 pub(super) async fn node_timeout(router: &Router) -> Option<Duration> {
-    let topology = router.topology();
-    if !topology.is_cluster {
-        return None;
-    }
-    let value = setting(router, topology.primaries.first()?, "cluster-node-timeout").await?;
-    value.parse().ok().map(Duration::from_millis)
+    let values = of_primaries(router, "cluster-node-timeout").await;
+    values
+        .iter()
+        .filter_map(|value| value.parse().ok())
+        .min()
+        .map(Duration::from_millis)
 }
 
 /// Whether a primary that was cut off goes on answering; nothing where CONFIG is refused.
 pub(super) async fn reads_when_down(router: &Router) -> Option<bool> {
+    let values = of_primaries(router, "cluster-allow-reads-when-down").await;
+    (!values.is_empty()).then(|| values.iter().any(|value| value == "yes"))
+}
+
+/// A setting of the cluster, as those of its primaries tell it that do.
+async fn of_primaries(router: &Router, name: &str) -> Vec<String> {
     let topology = router.topology();
-    let value = setting(router, topology.primaries.first()?, "cluster-allow-reads-when-down").await?;
-    Some(value == "yes")
+    if !topology.is_cluster {
+        return Vec::new();
+    }
+    let asking = topology.primaries.iter().map(|node| setting(router, node, name));
+    join_all(asking).await.into_iter().flatten().collect()
 }
 
 /// A setting of a node; nothing where CONFIG is refused, as managed Redis does.

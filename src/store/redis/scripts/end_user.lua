@@ -6,14 +6,16 @@ if done then
   return answer('ok', sessions, kin)
 end
 local kept = ARGV[2] ~= '' and find(ARGV[2])
-local ids, sessions, kin = {}, {}, {}
+local ids, names, sessions, kin = {}, {}, {}, {}
 for _, id in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do
-  if id ~= kept and redis.call('HEXISTS', base .. 's:' .. id, 'm') == 1 then ids[#ids + 1] = id end
+  if id ~= kept and redis.call('HEXISTS', base .. 's:' .. id, 'm') == 1 then
+    ids[#ids + 1], names[#names + 1] = id, named(id)
+  end
 end
 if #ids == 0 then return answer('ok', {}, {}) end
 -- A message names every id, a thousand at a time.
-for first = 1, #ids, 1000 do
-  invalidate('e', 0, table.concat(ids, ' ', first, math.min(first + 999, #ids)))
+for first = 1, #names, 1000 do
+  invalidate('e', 0, table.concat(names, ' ', first, math.min(first + 999, #names)))
 end
 for _, id in ipairs(ids) do
   local key = base .. 's:' .. id

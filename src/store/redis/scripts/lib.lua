@@ -66,6 +66,11 @@ local function invalidate(kind, version, ids)
   redis.call('SPUBLISH', KEYS[2], '1 ' .. kind .. ' ' .. string.format('%d', version) .. ' ' .. ids)
 end
 
+-- A session's id with those that it had before: a failover may undo a rotation together with the end.
+local function named(id)
+  return table.concat({id, unpack(core(base .. 's:' .. id).kin or {})}, ' ')
+end
+
 local function tell(kind, id, m, c, more)
   local event = more or {}
   event.event, event.session_id, event.at, event.class = kind, id, now, m.class
