@@ -7,7 +7,11 @@
 
 mod dev;
 mod harness;
+<<<<<<< HEAD
 mod http;
 mod listener;
 mod serve;
+=======
+mod redis_store;
+>>>>>>> redistests
 mod support;

@@ -375,8 +375,10 @@ impl SessionStore for RedisStore {
             end.reason.event().as_str().as_bytes(),
             version.as_bytes(),
         ];
+        // A second run must answer what the first one did: the log of ends is kept by that.
+        let operation = Some(OperationId::generate(&*self.0.random)?);
         let (done, tag) = self
-            .on_session(&self.0.scripts.end, &id, None, end.durable, &arguments)
+            .on_session(&self.0.scripts.end, &id, operation, end.durable, &arguments)
             .await?;
         self.ended(&done, &tag)
     }

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "a fixture offers more verbs than today's tests use")]
 
 pub(crate) mod broken_store;
+pub(crate) mod audit;
 pub(crate) mod chaos_proxy;
 pub(crate) mod cluster_nodes;
 pub(crate) mod monitor;
@@ -13,6 +14,7 @@ pub(crate) mod resp;
 pub(crate) mod server;
 pub(crate) mod single_redis;
 pub(crate) mod slot_move;
+pub(crate) mod store;
 pub(crate) mod supervised;
 pub(crate) mod tls;
 pub(crate) mod wait;

@@ -1,6 +1,11 @@
 #!lua flags=allow-oom
--- Ends a session; writes nothing where there is none. KEYS: session, channels. ARGV: tag, id, reason, kind of event,
--- version (empty: any).
+-- Ends a session; writes nothing where there is none. KEYS: session, channels, operation. ARGV: tag, id, reason, kind of
+-- event, version (empty: any).
+local done = answered(KEYS[4])
+if done then
+  local sessions, kin = unpack(cjson.decode(done))
+  return answer('ok', sessions, kin)
+end
 local id, key, m = find(ARGV[2])
 if not id then return answer('ok', {}, {}) end
 if ARGV[5] ~= '' and tonumber(ARGV[5]) ~= m.v then return answer('conflict', m.v) end
@@ -11,4 +16,5 @@ if now < m.expires then
 else
   kin = finish(id, key, m, 'expired', 'expired')
 end
+remember(KEYS[4], cjson.encode({{id}, kin}))
 return answer('ok', {id}, kin)
