@@ -4,6 +4,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use tokio::sync::{broadcast, mpsc, watch};
+use tracing::Instrument as _;
 
 use super::{Result, Sessions};
 use crate::session::{Bucket, Clock};
@@ -59,7 +60,7 @@ impl EventHub {
             metrics: self.metrics.clone(),
             clock: Arc::clone(clock),
         };
-        tokio::spawn(pump.run(events, sender));
+        tokio::spawn(pump.run(events, sender).in_current_span());
         Ok(receiver)
     }
 }

@@ -7,11 +7,8 @@
 
 mod dev;
 mod harness;
-<<<<<<< HEAD
 mod http;
 mod listener;
-mod serve;
-=======
 mod redis_store;
->>>>>>> redistests
+mod serve;
 mod support;

@@ -179,11 +179,16 @@ impl Scene {
         let plain = make(store, first).await;
         let former = make(store, new_session(store, &user)).await;
         let rotated = new_id(bucket);
-        store.rotate(former, plain_rotation(rotated), operation()).await.unwrap();
+        store
+            .rotate(former, plain_rotation(rotated), operation())
+            .await
+            .unwrap();
         if call == Call::Sweep {
-            eventually(SOON, "the session to expire", async || match store.get(plain).await.unwrap() {
-                Lookup::Found(snapshot) => snapshot.now >= snapshot.session.expires_at,
-                _ => true,
+            eventually(SOON, "the session to expire", async || {
+                match store.get(plain).await.unwrap() {
+                    Lookup::Found(snapshot) => snapshot.now >= snapshot.session.expires_at,
+                    _ => true,
+                }
             })
             .await;
         }
@@ -231,7 +236,9 @@ impl Scene {
                     product_id: "coat".to_owned(),
                     quantity: 2,
                 };
-                let cart = store.add_to_cart(self.plain, item.clone(), MAX_BYTES, operation()).await?;
+                let cart = store
+                    .add_to_cart(self.plain, item.clone(), MAX_BYTES, operation())
+                    .await?;
                 assert_eq!(cart, [item]);
             }
             Call::Touch => assert_eq!(store.touch(use_now(self.plain)).await?.session.id, self.plain),
@@ -245,7 +252,9 @@ impl Scene {
                 assert_eq!(moved.session.server_id, server("server-b"));
             }
             Call::Rotate => {
-                let rotated = store.rotate(self.plain, plain_rotation(self.fresh), operation()).await?;
+                let rotated = store
+                    .rotate(self.plain, plain_rotation(self.fresh), operation())
+                    .await?;
                 assert_eq!(rotated.snapshot.session.id, self.fresh);
             }
             Call::End => assert_eq!(store.end(self.plain, log_out()).await?.sessions, [self.plain]),
@@ -255,7 +264,9 @@ impl Scene {
             }
             Call::SessionsOf => assert_eq!(store.sessions_of(&self.user).await?.len(), 2),
             Call::RecordActivity => {
-                store.record_activity(self.plain, "look".to_owned(), [].into(), operation()).await?;
+                store
+                    .record_activity(self.plain, "look".to_owned(), [].into(), operation())
+                    .await?;
             }
             Call::Activities => assert!(store.activities(self.plain).await?.is_empty()),
             Call::EndBucket => {
@@ -270,13 +281,22 @@ impl Scene {
                 let page = store.page(self.bucket, None, 10, &Filter::default()).await?;
                 assert_eq!(page.len(), 2);
             }
-            Call::EventsSince => assert!(!store.events_since(self.bucket, beginning(self.bucket)).await?.events.is_empty()),
+            Call::EventsSince => assert!(
+                !store
+                    .events_since(self.bucket, beginning(self.bucket))
+                    .await?
+                    .events
+                    .is_empty()
+            ),
             Call::Ping => store.ping().await?,
             Call::Announce => {
                 let members = store.announce(&server("server-a"), MemberState::Live, GRACE).await?;
                 assert!(members.is_live(&server("server-a")));
             }
-            Call::Lead => assert_eq!(store.acquire(&server("server-a"), GRACE).await?, Some(server("server-a"))),
+            Call::Lead => assert_eq!(
+                store.acquire(&server("server-a"), GRACE).await?,
+                Some(server("server-a"))
+            ),
         }
         Ok(())
     }
@@ -284,7 +304,11 @@ impl Scene {
     /// Checks that the call has had its effect, and once.
     pub(super) async fn check_effect(&self, store: &RedisStore) {
         let call = self.call;
-        assert_eq!(self.count_events(store).await - self.told, call.events(), "events of {call:?}");
+        assert_eq!(
+            self.count_events(store).await - self.told,
+            call.events(),
+            "events of {call:?}"
+        );
         let sessions = store.sessions_of(&self.user).await.unwrap();
         let expected = match call {
             Call::Create => 3,
@@ -294,8 +318,16 @@ impl Scene {
         };
         assert_eq!(sessions.len(), expected, "sessions after {call:?}");
         let counts = store.count(self.bucket).await.unwrap();
-        assert_eq!(counts.by_class.values().sum::<u64>(), expected as u64, "counts after {call:?}");
-        let id = if call == Call::Confirm { self.rotated } else { self.plain };
+        assert_eq!(
+            counts.by_class.values().sum::<u64>(),
+            expected as u64,
+            "counts after {call:?}"
+        );
+        let id = if call == Call::Confirm {
+            self.rotated
+        } else {
+            self.plain
+        };
         let session = match store.get(id).await.unwrap() {
             Lookup::Found(snapshot) => snapshot.session,
             _ => return,
@@ -331,5 +363,9 @@ impl Scene {
 /// How many events of a kind tell of a session.
 pub(super) async fn events_of(store: &RedisStore, id: SessionId, kind: EventKind) -> usize {
     let replay = store.events_since(id.bucket(), beginning(id.bucket())).await.unwrap();
-    replay.events.iter().filter(|event| event.session_id == id && event.kind == kind).count()
+    replay
+        .events
+        .iter()
+        .filter(|event| event.session_id == id && event.kind == kind)
+        .count()
 }

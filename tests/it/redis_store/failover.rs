@@ -23,7 +23,10 @@ const SLACK: Duration = Duration::from_millis(700);
 async fn frozen_redis_makes_everything_unavailable_and_loses_nothing() {
     let cluster = shaken().await;
     let options = redis_options(cluster.urls());
-    let (prefix, deadline) = (options.prefix.clone(), options.connect_timeout + options.response_timeout);
+    let (prefix, deadline) = (
+        options.prefix.clone(),
+        options.connect_timeout + options.response_timeout,
+    );
     let store = connect(options).await;
     let mut scenes = Vec::new();
     for call in Call::ALL {
@@ -36,7 +39,10 @@ async fn frozen_redis_makes_everything_unavailable_and_loses_nothing() {
             let started = Instant::now();
             let outcome = scene.run(&store).await;
             let (took, call) = (started.elapsed(), scene.call);
-            assert!(matches!(outcome, Err(StoreError::Unavailable(_))), "{round}: {call:?}: {outcome:?}");
+            assert!(
+                matches!(outcome, Err(StoreError::Unavailable(_))),
+                "{round}: {call:?}: {outcome:?}"
+            );
             assert!(took <= deadline + SLACK, "{round}: {call:?} took {took:?}");
         }))
         .await;
@@ -50,14 +56,26 @@ async fn frozen_redis_makes_everything_unavailable_and_loses_nothing() {
     }
     // What was under way when Redis froze may have been done when it woke, or not.
     cluster.wait_until_healthy().await;
-    for scene in scenes.iter().filter(|scene| !matches!(scene.call, Call::EndUser | Call::EndBucket)) {
-        assert!(matches!(store.get(scene.rotated).await.unwrap(), Lookup::Found(_)), "{:?}", scene.call);
+    for scene in scenes
+        .iter()
+        .filter(|scene| !matches!(scene.call, Call::EndUser | Call::EndBucket))
+    {
+        assert!(
+            matches!(store.get(scene.rotated).await.unwrap(), Lookup::Found(_)),
+            "{:?}",
+            scene.call
+        );
     }
     audit(&cluster, &prefix).await;
 }
 
 /// A user whose sessions live on a node.
-async fn user_on(cluster: &RedisCluster, store: &RedisStore, node: &ClusterNode, name: &str) -> cloakroom::session::UserId {
+async fn user_on(
+    cluster: &RedisCluster,
+    store: &RedisStore,
+    node: &ClusterNode,
+    name: &str,
+) -> cloakroom::session::UserId {
     for number in 0.. {
         let candidate = user(&format!("{name} {number}"));
         if owner_of(cluster, store.keyring().bucket_of(&candidate)).await.id == node.id {

@@ -61,7 +61,8 @@ async fn a_random_workload_leaves_everything_in_order() {
                 let outcome = random_step(&store, &mut dice, &known).await;
                 let is_fair = matches!(
                     outcome,
-                    Ok(()) | Err(StoreError::NotFound | StoreError::TooManySessions { .. } | StoreError::Conflict { .. })
+                    Ok(())
+                        | Err(StoreError::NotFound | StoreError::TooManySessions { .. } | StoreError::Conflict { .. })
                 );
                 assert!(is_fair, "{outcome:?}");
             }
@@ -71,9 +72,15 @@ async fn a_random_workload_leaves_everything_in_order() {
         worker.unwrap();
     }
     let audit = audit(cluster, &prefix).await;
-    let stats = sessions(&stores[0], Duration::from_secs(10)).count_fleet().await.unwrap();
+    let stats = sessions(&stores[0], Duration::from_secs(10))
+        .count_fleet()
+        .await
+        .unwrap();
     // The count clears up what expired since.
-    assert!(stats.sessions > 0 && stats.sessions <= audit.sessions, "{stats:?} {audit:?}");
+    assert!(
+        stats.sessions > 0 && stats.sessions <= audit.sessions,
+        "{stats:?} {audit:?}"
+    );
     let audit = self::audit(cluster, &prefix).await;
     assert_eq!((stats.sessions, stats.users), (audit.sessions, audit.users));
     assert_eq!(stats.by_server, audit.by_server);
@@ -95,7 +102,11 @@ async fn random_step(store: &RedisStore, dice: &mut Dice, known: &Mutex<Vec<Sess
                     absolute: 2 * short,
                 };
             }
-            let policies = [LimitPolicy::Refuse, LimitPolicy::EndOldest, LimitPolicy::EndLeastRecentlyUsed];
+            let policies = [
+                LimitPolicy::Refuse,
+                LimitPolicy::EndOldest,
+                LimitPolicy::EndLeastRecentlyUsed,
+            ];
             new.limit = dice.pick(&policies).map(|policy| UserLimit { max: 8, policy });
             let created = store.create(new, operation()).await?;
             known.lock().push(created.snapshot.session.id);
@@ -127,19 +138,29 @@ async fn random_step(store: &RedisStore, dice: &mut Dice, known: &Mutex<Vec<Sess
         }
         12 => drop(store.end(id, log_out()).await?),
         13 => match dice.below(4) {
-            0 => drop(store.end_user(&owner, Some(id).filter(|_| dice.below(2) == 0), false, operation()).await?),
+            0 => drop(
+                store
+                    .end_user(&owner, Some(id).filter(|_| dice.below(2) == 0), false, operation())
+                    .await?,
+            ),
             1 => drop(store.end_bucket(id.bucket(), None, 3).await?),
             _ => drop(store.sessions_of(&owner).await?),
         },
         14 => {
-            store.record_activity(id, "look".to_owned(), [].into(), operation()).await?;
+            store
+                .record_activity(id, "look".to_owned(), [].into(), operation())
+                .await?;
             store.activities(id).await?;
         }
         _ => {
-            store.confirm(id, Duration::from_millis(dice.below(50))).await.map(drop).or_else(|error| match error {
-                StoreError::NotFound => Ok(()),
-                other => Err(other),
-            })?;
+            store
+                .confirm(id, Duration::from_millis(dice.below(50)))
+                .await
+                .map(drop)
+                .or_else(|error| match error {
+                    StoreError::NotFound => Ok(()),
+                    other => Err(other),
+                })?;
             store.sweep(id.bucket(), 5).await?;
         }
     }
@@ -175,13 +196,27 @@ async fn what_is_unknown_leaves_no_trace() {
                     0 => store.touch(use_now(id)).await.map(drop),
                     1 => store.increment(id, add(1)).await.map(drop),
                     2 => store.change(id, set("k", "1"), 10_000, operation()).await.map(drop),
-                    3 => store.rotate(id, plain_rotation(new_id(id.bucket())), operation()).await.map(drop),
-                    4 => store.record_activity(id, "look".to_owned(), [].into(), operation()).await,
+                    3 => store
+                        .rotate(id, plain_rotation(new_id(id.bucket())), operation())
+                        .await
+                        .map(drop),
+                    4 => {
+                        store
+                            .record_activity(id, "look".to_owned(), [].into(), operation())
+                            .await
+                    }
                     5 => store.migrate(id, super::server("server-b")).await.map(drop),
                     6 => store.confirm(id, Duration::from_secs(1)).await.map(drop),
                     _ => {
                         let nobody = user(&format!("nobody {number}"));
-                        assert!(store.end_user(&nobody, None, false, operation()).await.unwrap().sessions.is_empty());
+                        assert!(
+                            store
+                                .end_user(&nobody, None, false, operation())
+                                .await
+                                .unwrap()
+                                .sessions
+                                .is_empty()
+                        );
                         assert!(store.sessions_of(&nobody).await.unwrap().is_empty());
                         return;
                     }

@@ -56,7 +56,12 @@ impl Contents {
         let short = |key: &String| key[prefix.len() + 1..].to_owned();
         let lives = ask_each(&mut connection, &keys, &["PTTL"]).await;
         // A key may have come to its end since it was listed.
-        let lives = keys.iter().zip(lives).filter(|(_, life)| *life != -2).map(|(key, life)| (short(key), life)).collect();
+        let lives = keys
+            .iter()
+            .zip(lives)
+            .filter(|(_, life)| *life != -2)
+            .map(|(key, life)| (short(key), life))
+            .collect();
         let of = |kinds: &[&str]| -> Vec<String> {
             let is_wanted = |key: &&String| kinds.contains(&kind_of(&key[prefix.len() + 1..]).1);
             keys.iter().filter(is_wanted).cloned().collect()
@@ -66,7 +71,12 @@ impl Contents {
         let fields: Vec<Fields> = ask_each(&mut connection, &hashes, &["HGETALL"]).await;
         let (seconds, micros): (u64, u64) = server.ask(&["TIME"]).await;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "milliseconds")]
-        let whole = |scores: BTreeMap<String, f64>| scores.into_iter().map(|(member, score)| (member, score as u64)).collect();
+        let whole = |scores: BTreeMap<String, f64>| {
+            scores
+                .into_iter()
+                .map(|(member, score)| (member, score as u64))
+                .collect()
+        };
         Self {
             now: seconds * 1_000 + micros / 1_000,
             lives,
@@ -93,11 +103,19 @@ impl Contents {
             ..Audit::default()
         };
         self.check_lives(&mut faults);
-        let buckets: BTreeSet<&str> = self.lives.keys().filter_map(|key| Some(key.split_once('}')?.0)).collect();
+        let buckets: BTreeSet<&str> = self
+            .lives
+            .keys()
+            .filter_map(|key| Some(key.split_once('}')?.0))
+            .collect();
         for bucket in buckets {
             self.check_bucket(&format!("{bucket}}}:"), &mut faults, &mut audit);
         }
-        assert!(faults.0.is_empty(), "the keys of {prefix} are not in order:\n{}", faults.0);
+        assert!(
+            faults.0.is_empty(),
+            "the keys of {prefix} are not in order:\n{}",
+            faults.0
+        );
         audit
     }
 
@@ -113,11 +131,15 @@ impl Contents {
             }
             faults.unless((*life < 0) == (key == "meta"), || format!("{key}: lives {life} ms"));
             if kind == "o" {
-                faults.unless(*life <= 30_000, || format!("{key}: an operation is remembered for {life} ms"));
+                faults.unless(*life <= 30_000, || {
+                    format!("{key}: an operation is remembered for {life} ms")
+                });
             }
             if kind == "a" {
                 let session = key.replacen(":a:", ":s:", 1);
-                faults.unless(self.hashes.contains_key(&session), || format!("{key}: activities of no session"));
+                faults.unless(self.hashes.contains_key(&session), || {
+                    format!("{key}: activities of no session")
+                });
             }
         }
     }
@@ -133,7 +155,10 @@ impl Contents {
                 };
                 let class = &key[base.len() + 2..];
                 faults.unless(session.class == class && session.expires == *score, || {
-                    format!("{key}: {id} at {score}, its record says {} at {}", session.class, session.expires)
+                    format!(
+                        "{key}: {id} at {score}, its record says {} at {}",
+                        session.class, session.expires
+                    )
                 });
                 *counts.entry(format!("c:{class}")).or_insert(0_u64) += 1;
                 *counts.entry(format!("s:{}", session.server)).or_insert(0) += 1;
@@ -142,7 +167,9 @@ impl Contents {
                 audit.sessions += 1;
                 if let Some(user) = session.user {
                     let of_user = self.sets.get(&format!("{base}u:{user}")).and_then(|ids| ids.get(id));
-                    faults.unless(of_user == Some(score), || format!("{base}u:{user}: {id} at {of_user:?}, not {score}"));
+                    faults.unless(of_user == Some(score), || {
+                        format!("{base}u:{user}: {id} at {of_user:?}, not {score}")
+                    });
                 }
             }
         }
@@ -158,11 +185,18 @@ impl Contents {
         }
         let users = self.sets.get(&format!("{base}n")).cloned().unwrap_or_default();
         let listed: BTreeMap<&str, u64> = users.iter().map(|(user, score)| (user.as_str(), *score)).collect();
-        faults.unless(listed == latest, || format!("{base}n: {listed:?}, the users' sessions say {latest:?}"));
+        faults.unless(listed == latest, || {
+            format!("{base}n: {listed:?}, the users' sessions say {latest:?}")
+        });
         audit.users += users.len() as u64;
         let stored = self.hashes.get(&format!("{base}h")).cloned().unwrap_or_default();
-        let counted = counts.iter().map(|(name, count)| (name.clone(), count.to_string())).collect();
-        faults.unless(stored == counted, || format!("{base}h: {stored:?}, a scan says {counted:?}"));
+        let counted = counts
+            .iter()
+            .map(|(name, count)| (name.clone(), count.to_string()))
+            .collect();
+        faults.unless(stored == counted, || {
+            format!("{base}h: {stored:?}, a scan says {counted:?}")
+        });
         self.check_records(base, faults);
     }
 
@@ -178,7 +212,9 @@ impl Contents {
             faults.unless(session.id == id, || format!("{key}: the record of {}", session.id));
             let indexed = self.sets.get(&format!("{base}x:{}", session.class));
             let is_indexed = indexed.is_some_and(|ids| ids.contains_key(id));
-            faults.unless(is_indexed || session.expires <= self.now, || format!("{key}: alive and not indexed"));
+            faults.unless(is_indexed || session.expires <= self.now, || {
+                format!("{key}: alive and not indexed")
+            });
         }
     }
 
@@ -239,7 +275,11 @@ async fn read_sets(connection: &mut MultiplexedConnection, keys: &[String]) -> V
 }
 
 /// Runs one command a key: its name, the key, what follows.
-async fn ask_each<T: FromRedisValue>(connection: &mut MultiplexedConnection, keys: &[String], command: &[&str]) -> Vec<T> {
+async fn ask_each<T: FromRedisValue>(
+    connection: &mut MultiplexedConnection,
+    keys: &[String],
+    command: &[&str],
+) -> Vec<T> {
     let mut answers = Vec::with_capacity(keys.len());
     for batch in keys.chunks(BATCH) {
         let mut pipeline = Pipeline::new();

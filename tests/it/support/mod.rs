@@ -2,8 +2,8 @@
 //! limit.
 #![allow(dead_code, reason = "a fixture offers more verbs than today's tests use")]
 
-pub(crate) mod broken_store;
 pub(crate) mod audit;
+pub(crate) mod broken_store;
 pub(crate) mod chaos_proxy;
 pub(crate) mod cluster_nodes;
 pub(crate) mod monitor;

@@ -29,5 +29,7 @@ pub(crate) async fn redis_store(urls: Vec<String>) -> RedisStore {
 
 /// A store with these options.
 pub(crate) async fn connect(options: RedisOptions) -> RedisStore {
-    RedisStore::connect(options, Arc::new(SystemRandom), Metrics::new().unwrap()).await.unwrap()
+    RedisStore::connect(options, Arc::new(SystemRandom), Metrics::new().unwrap())
+        .await
+        .unwrap()
 }
