@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::Instrument as _;
 
 use crate::cluster::{Leadership, MemberState, Members, Membership, View};
 use crate::coherence::Transport;
@@ -62,21 +63,22 @@ impl Background {
         let (state, announced) = watch::channel(MemberState::Live);
         let (lead, leads) = watch::channel(false);
         let mut tasks = JoinSet::new();
-        tasks.spawn(flush(duties.sessions.clone()));
-        tasks.spawn(redo(duties.sessions.clone()));
-        tasks.spawn(check_store(duties.clone()));
+        tasks.spawn(flush(duties.sessions.clone()).in_current_span());
+        tasks.spawn(redo(duties.sessions.clone()).in_current_span());
+        tasks.spawn(check_store(duties.clone()).in_current_span());
         let stop = CancellationToken::new();
         let (covered, transport) = (duties.sessions.clone(), Arc::clone(&duties.transport));
         let until = stop.clone();
-        tasks.spawn(async move { covered.keep_covered(transport, until).await });
-        tasks.spawn(await_cover(duties.clone()));
-        tasks.spawn(announce(duties.clone(), announced.clone()));
-        tasks.spawn(campaign(duties.clone(), announced, lead));
+        let covering = async move { covered.keep_covered(transport, until).await };
+        tasks.spawn(covering.in_current_span());
+        tasks.spawn(await_cover(duties.clone()).in_current_span());
+        tasks.spawn(announce(duties.clone(), announced.clone()).in_current_span());
+        tasks.spawn(campaign(duties.clone(), announced, lead).in_current_span());
         let sessions = duties.sessions.clone();
-        tasks.spawn(while_leading(leads.clone(), move || sweep(sessions.clone()), || ()));
+        tasks.spawn(while_leading(leads.clone(), move || sweep(sessions.clone()), || ()).in_current_span());
         let (sessions, counted) = (duties.sessions.clone(), duties.sessions.clone());
         let hide = move || counted.hide_counts();
-        tasks.spawn(while_leading(leads, move || count(sessions.clone()), hide));
+        tasks.spawn(while_leading(leads, move || count(sessions.clone()), hide).in_current_span());
         Self {
             duties,
             state,
@@ -109,17 +111,17 @@ impl Background {
 }
 
 /// One log line a change of state, not one a try.
-struct Reporter {
+pub(super) struct Reporter {
     task: &'static str,
     failing: bool,
 }
 
 impl Reporter {
-    fn new(task: &'static str) -> Self {
+    pub(super) fn new(task: &'static str) -> Self {
         Self { task, failing: false }
     }
 
-    fn note<T, E: std::fmt::Display>(&mut self, outcome: Result<T, E>) -> Option<T> {
+    pub(super) fn note<T, E: std::fmt::Display>(&mut self, outcome: Result<T, E>) -> Option<T> {
         match outcome {
             Ok(value) => {
                 if std::mem::take(&mut self.failing) {

@@ -4,6 +4,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use tokio::sync::{broadcast, mpsc, watch};
+use tracing::Instrument as _;
 
 use super::{Result, Sessions};
 use crate::session::{Bucket, Timestamp};
@@ -60,7 +61,7 @@ impl EventHub {
             store: Arc::clone(&self.store),
             metrics: self.metrics.clone(),
         };
-        tokio::spawn(pump.run(events, begun, sender));
+        tokio::spawn(pump.run(events, begun, sender).in_current_span());
         Ok(receiver)
     }
 }

@@ -108,6 +108,15 @@ impl Dialer {
             .collect()
     }
 
+    /// Says what would keep every connection from being tried.
+    pub(super) fn check(&self) -> Result<(), String> {
+        for seed in self.seeds()? {
+            self.client(&seed, ProtocolVersion::RESP2)
+                .map_err(|error| format!("redis.ca_file: {error}"))?;
+        }
+        Ok(())
+    }
+
     async fn dial(&self, address: &Address) -> RedisResult<MultiplexedConnection> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.options.connect_timeout))

@@ -359,3 +359,13 @@ impl Scene {
         replay.events.iter().filter(of_user).count()
     }
 }
+
+/// How many events of a kind tell of a session.
+pub(super) async fn events_of(store: &RedisStore, id: SessionId, kind: EventKind) -> usize {
+    let replay = store.events_since(id.bucket(), beginning(id.bucket())).await.unwrap();
+    replay
+        .events
+        .iter()
+        .filter(|event| event.session_id == id && event.kind == kind)
+        .count()
+}
