@@ -15,12 +15,14 @@ mod openapi;
 mod problem;
 mod route_metrics;
 mod schema;
+mod seal;
 mod settings;
 mod state;
 mod v1;
 
 pub use openapi::openapi;
-pub use settings::{CookieSettings, HttpSettings, Priority, SameSite};
+pub use seal::CookieSecrets;
+pub use settings::{CookiePreset, CookieSettings, HttpSettings, Priority, SameSite};
 pub use state::ApiState;
 
 use axum::Router;
