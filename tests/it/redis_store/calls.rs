@@ -288,7 +288,9 @@ impl Scene {
                     .events
                     .is_empty()
             ),
-            Call::Ping => store.ping().await?,
+            Call::Ping => {
+                store.ping().await?;
+            }
             Call::Announce => {
                 let members = store.announce(&server("server-a"), MemberState::Live, GRACE).await?;
                 assert!(members.is_live(&server("server-a")));
@@ -358,14 +360,4 @@ impl Scene {
         let of_user = |event: &&cloakroom::store::Event| event.user_id.as_ref() == Some(&self.user);
         replay.events.iter().filter(of_user).count()
     }
-}
-
-/// How many events of a kind tell of a session.
-pub(super) async fn events_of(store: &RedisStore, id: SessionId, kind: EventKind) -> usize {
-    let replay = store.events_since(id.bucket(), beginning(id.bucket())).await.unwrap();
-    replay
-        .events
-        .iter()
-        .filter(|event| event.session_id == id && event.kind == kind)
-        .count()
 }
