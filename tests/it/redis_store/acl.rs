@@ -19,7 +19,7 @@ use crate::support::tls::TlsMaterial;
 /// The commands that the store cannot work without, those of its scripts included: Redis checks them too.
 const COMMANDS: &str = "+evalsha +eval +script|load +time +get +set +del +exists +rename \
     +hget +hgetall +hset +hsetnx +hmget +hdel +hexists +hkeys +hstrlen +hincrby +hincrbyfloat \
-    +zadd +zrem +zrange +zrangebyscore +zrevrange +zscore +zcard +zremrangebyscore \
+    +zadd +zrem +zrange +zrangebyscore +zrangebylex +zscore +zcard +zremrangebyscore \
     +lpush +ltrim +lrange +xadd +xrange +xinfo|stream +pexpire +pexpireat +pexpiretime +spublish +ssubscribe";
 
 /// By which subscriptions are kept under watch.
