@@ -1,9 +1,12 @@
 //! The ACL that the page of Redis calls enough.
 
+use std::collections::BTreeSet;
+
 use redis::Value as RedisValue;
 use serde_json::json;
 
 use super::{ANY_PORT, blocks, text_of};
+use crate::redis_store::acl as least;
 use crate::support::process::Program;
 use crate::support::server::{Acl, ServerOptions};
 use crate::support::single_redis::SingleRedis;
@@ -16,6 +19,23 @@ fn acl_rules() -> String {
         .split_whitespace()
         .collect::<Vec<_>>()
         .join(" ")
+}
+
+#[test]
+fn the_acl_of_the_page_is_the_tested_one() {
+    let tested = [
+        least::COMMANDS,
+        least::HEARTBEAT_COMMANDS,
+        least::CLUSTER_COMMANDS,
+        least::DURABLE_COMMANDS,
+        least::OPTIONAL_COMMANDS,
+    ]
+    .join(" ");
+    let commands = |rules: &str| -> BTreeSet<String> {
+        let words = rules.split_whitespace().filter(|word| word.starts_with('+'));
+        words.map(str::to_owned).collect()
+    };
+    assert_eq!(commands(&acl_rules()), commands(&tested));
 }
 
 #[tokio::test]
