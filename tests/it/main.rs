@@ -8,6 +8,7 @@
 mod browser;
 mod contract;
 mod dev;
+mod docs;
 mod harness;
 mod http;
 mod listener;
