@@ -6,6 +6,7 @@
 )]
 
 mod dev;
+mod fleet;
 mod harness;
 mod http;
 mod listener;

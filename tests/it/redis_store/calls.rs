@@ -5,7 +5,7 @@ use std::time::Duration;
 use cloakroom::cluster::{Leadership, MemberState, Membership};
 use cloakroom::session::{Bucket, CartItem, Class, DataKey, SessionId, Timestamp, UserId};
 use cloakroom::store::redis::RedisStore;
-use cloakroom::store::{Change, End, EndReason, EventId, EventKind, Filter, Increment, Lookup, Rotation, SessionStore};
+use cloakroom::store::{Change, End, EndReason, EventId, Filter, Increment, Lookup, Rotation, SessionStore};
 use cloakroom::store::{StoreError, Touch};
 
 use super::{json, make, new_id, new_session, operation, server, user};
@@ -358,14 +358,4 @@ impl Scene {
         let of_user = |event: &&cloakroom::store::Event| event.user_id.as_ref() == Some(&self.user);
         replay.events.iter().filter(of_user).count()
     }
-}
-
-/// How many events of a kind tell of a session.
-pub(super) async fn events_of(store: &RedisStore, id: SessionId, kind: EventKind) -> usize {
-    let replay = store.events_since(id.bucket(), beginning(id.bucket())).await.unwrap();
-    replay
-        .events
-        .iter()
-        .filter(|event| event.session_id == id && event.kind == kind)
-        .count()
 }

@@ -9,7 +9,7 @@ use cloakroom::store::{Lookup, SessionStore, StoreError};
 use futures_util::future::join_all;
 use tokio::time::Instant;
 
-use super::calls::{Call, Scene, add};
+use super::calls::{Call, Scene, add, log_out};
 use super::{make, new_session, sessions, shaken, user};
 use crate::support::audit::audit;
 use crate::support::redis_cluster::{ClusterNode, RedisCluster};
@@ -115,13 +115,16 @@ async fn a_killed_primary_is_replaced_and_undoes_no_end() {
     let rotated = pod.rotate(former, RotateRequest::default()).await.unwrap().session.id;
     let unanswered = pod.create(request()).await.unwrap().session.id;
     pod.redo_ends().await;
-    eventually(SOON, "the replica to have everything", async || {
+
+    // What follows reaches the primary alone: it is acknowledged and lost.
+    let control = make(&store, new_session(&store, &owner)).await;
+    eventually(SOON, "the replica to be in step", async || {
         replica.info("master_repl_offset").await == primary.info("master_repl_offset").await
     })
     .await;
-
-    // What follows reaches the primary alone: its end is acknowledged and lost.
     replica.freeze();
+    primary.command(&["CLIENT", "KILL", "TYPE", "replica"]).await;
+    store.end(control, log_out()).await.unwrap();
     pod.end(ended, false).await.unwrap();
     pod.end(rotated, false).await.unwrap();
     primary.freeze();
@@ -162,7 +165,12 @@ async fn a_killed_primary_is_replaced_and_undoes_no_end() {
         assert!(!is_there(&pod, id).await);
     }
     assert!(is_there(&pod, kept).await);
-    assert_eq!(other.sessions_of(&owner).await.unwrap().len(), 1);
+    let control = other.get(control).await.unwrap();
+    assert!(
+        matches!(control, Lookup::Found(_)),
+        "the failover lost nothing: this test shows nothing"
+    );
+    assert_eq!(other.sessions_of(&owner).await.unwrap().len(), 2);
     stop.cancel();
     service.await.unwrap();
 

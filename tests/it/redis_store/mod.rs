@@ -132,6 +132,7 @@ fn sessions(store: &RedisStore, redo_window: Duration) -> Sessions {
         limit: None,
         migration: MigrationPolicy::default(),
         redo_window,
+        cache: None,
     };
     let (_, view) = watch::channel(View::default());
     let parts = Parts {

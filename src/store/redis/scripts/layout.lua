@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Writes the layout record once and reads it. KEYS: meta. ARGV: tag, layout, buckets, bucket key.
 redis.call('HSETNX', KEYS[1], 'layout', ARGV[2])
 redis.call('HSETNX', KEYS[1], 'buckets', ARGV[3])
