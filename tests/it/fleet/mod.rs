@@ -1,5 +1,11 @@
 //! Three real `cloakroom serve` processes over a real Redis Cluster, asked by HTTP.
 
+mod atomicity;
+mod drain;
+mod events;
+mod limit;
+mod logout;
+mod outage;
 mod sharing;
 
 use std::net::SocketAddr;
@@ -286,10 +292,7 @@ impl Answer {
     fn issued(self) -> (String, String) {
         let body = self.json();
         let id = body["session"]["id"].as_str().unwrap();
-        (
-            format!("/v1/sessions/{id}"),
-            body["token"].as_str().unwrap().to_owned(),
-        )
+        (format!("/v1/sessions/{id}"), body["token"].as_str().unwrap().to_owned())
     }
 }
 
@@ -301,7 +304,12 @@ fn run(arguments: &[String]) -> Program {
 /// A caller's credential, signed with the shared secret.
 fn jwt(scope: &str) -> String {
     let claims = claims(scope);
-    encode(&Header::default(), &claims, &EncodingKey::from_secret(SECRET.as_bytes())).unwrap()
+    encode(
+        &Header::default(),
+        &claims,
+        &EncodingKey::from_secret(SECRET.as_bytes()),
+    )
+    .unwrap()
 }
 
 fn claims(scope: &str) -> Value {
