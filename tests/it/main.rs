@@ -9,6 +9,7 @@ mod browser;
 mod contract;
 mod dev;
 mod docs;
+mod fleet;
 mod harness;
 mod http;
 mod listener;

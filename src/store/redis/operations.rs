@@ -17,8 +17,6 @@ use crate::store::{
 
 /// How many commands of a batch are under way at a time.
 const BATCH_CONCURRENCY: usize = 128;
-/// How many aliases in a row lead to a session; the scripts know it too.
-const MAX_ALIASES: usize = 16;
 
 /// The keys that a script on one session declares: the session, the channels, the operation.
 struct SessionKeys {
@@ -94,10 +92,7 @@ impl RedisStore {
     /// alias leads to.
     async fn follow(&self, id: SessionId) -> Result<Lookup> {
         let (mut id, mut replayed) = (id, false);
-        for _ in 0..MAX_ALIASES {
-            let Some((target, is_over)) = self.alias(id).await? else {
-                break;
-            };
+        while let Some((target, is_over)) = self.alias(id).await? {
             (id, replayed) = (target, replayed || is_over);
             match self.look_up(id).await?.0 {
                 Lookup::Found(snapshot) if replayed => {

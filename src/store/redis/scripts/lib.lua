@@ -39,9 +39,10 @@ local function write(key, m)
     m.last - m.created, m.idle, m.abs - m.created, m.bytes, m.class, m.user or '-', auth))
 end
 
--- The session of an id, through the aliases that rotations left.
+-- The session of an id, through the aliases that rotations left, however many: an id that stood for nothing could not be
+-- logged out. There is no circle, for new ids are fresh.
 local function find(id)
-  for _ = 1, 16 do
+  while true do
     local key = base .. 's:' .. id
     local text = redis.call('HGET', key, 'm')
     if text then return id, key, parse(text) end
