@@ -17,8 +17,8 @@ use crate::session::{Class, ClassName, Classes, InvalidName, ServerId};
 use crate::sessions::{CacheSettings, MigrationPolicy, Settings};
 use crate::store::{LimitPolicy, UserLimit};
 
-/// What the façade is told.
-pub fn for_sessions(config: &Config, redo_window: Duration, cache: Option<CacheSettings>) -> Result<Settings, Failure> {
+/// What the façade is told, but for what only the open store tells: `redo_window` and `cache`.
+pub fn for_sessions(config: &Config) -> Result<Settings, Failure> {
     let wrong = |key: &str| {
         let key = key.to_owned();
         move |rule: InvalidName| Failure::Setting(format!("{key}: {rule}"))
@@ -40,8 +40,8 @@ pub fn for_sessions(config: &Config, redo_window: Duration, cache: Option<CacheS
             config::MigrationPolicy::Always => MigrationPolicy::Always,
             config::MigrationPolicy::Never => MigrationPolicy::Never,
         },
-        redo_window,
-        cache,
+        redo_window: Duration::ZERO,
+        cache: None,
     })
 }
 

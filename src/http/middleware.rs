@@ -21,16 +21,17 @@ use super::client::{Scheme, scheme};
 use super::cors::Cors;
 use super::problem::ApiError;
 use super::route_metrics::RouteTable;
-use super::state::ApiState;
+use super::settings::HttpSettings;
 use super::v1::EVENTS_PATH;
 use crate::session::{Random as _, SystemRandom};
+use crate::telemetry::Metrics;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// What every request passes, in one layer: each layer more would cost an allocation on each request.
 struct Stack {
-    state: ApiState,
+    settings: HttpSettings,
     routes: RouteTable,
     in_flight: IntGauge,
     slots: Semaphore,
@@ -39,15 +40,19 @@ struct Stack {
 }
 
 /// Puts the middleware before a router whose routes are described.
-pub(super) fn apply(router: Router, state: ApiState, description: &utoipa::openapi::OpenApi) -> Router {
-    let metrics = state.sessions().metrics();
+pub(super) fn apply(
+    router: Router,
+    settings: &HttpSettings,
+    metrics: &Metrics,
+    description: &utoipa::openapi::OpenApi,
+) -> Router {
     let stack = Arc::new(Stack {
         routes: RouteTable::new(metrics, description.paths.paths.keys().cloned()),
         in_flight: metrics.http_in_flight.clone(),
-        slots: Semaphore::new(state.settings().max_concurrent),
-        cors: Cors::new(&state.settings().cors_origins),
+        slots: Semaphore::new(settings.max_concurrent),
+        cors: Cors::new(&settings.cors_origins),
         request_ids: RequestIds::new(),
-        state,
+        settings: settings.clone(),
     });
     router.layer(axum::middleware::from_fn_with_state(stack, pass))
 }
@@ -71,7 +76,7 @@ async fn pass(State(stack): State<Arc<Stack>>, request: Request, next: Next) -> 
     let preflight = origin
         .as_ref()
         .and_then(|_| Cors::preflight(&method, request.headers(), route));
-    let trusted = &stack.state.settings().trusted_proxies;
+    let trusted = &stack.settings.trusted_proxies;
     let is_https = scheme(request.extensions(), request.headers(), trusted) == Some(Scheme::Https);
     let span = tracing::info_span!("request", request_id = %request_id, %method, route);
 
@@ -131,7 +136,7 @@ fn vary(route: Option<&str>) -> HeaderValue {
 
 impl Stack {
     async fn serve(&self, request: Request, next: Next, route: Option<&str>) -> Result<Response, ApiError> {
-        let settings = self.state.settings();
+        let settings = &self.settings;
         if header_bytes(request.headers()) > settings.max_header_bytes {
             let limit = settings.max_header_bytes;
             return Err(ApiError::HeadersTooLarge { limit });

@@ -6,9 +6,11 @@
 )]
 
 mod browser;
+mod contract;
 mod dev;
 mod harness;
 mod http;
 mod listener;
+mod redis_store;
 mod serve;
 mod support;

@@ -127,6 +127,10 @@ fn settings_that_contradict_each_other_are_refused() {
             &[("jwt.jwks_url", "ftp://example.com")],
             "is not an http:// or https:// URL",
         ),
+        (
+            &[("jwt.jwks_url", "https://id.example/jwks"), ("jwt.jwks_file", "/jwks")],
+            "jwt.jwks_file: the keys come from one place: give jwt.jwks_url or jwt.jwks_file, not both",
+        ),
         (&[("jwt.issuer", "")], "is empty"),
         (&[("log.level", "inof")], "\"inof\" is not a level"),
         (&[("http.max_connections", "0")], "from 1 to"),
