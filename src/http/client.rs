@@ -77,7 +77,7 @@ fn own_scheme(extensions: &Extensions) -> Option<Scheme> {
 
 fn own_authority(headers: &HeaderMap, uri: &Uri) -> Option<String> {
     // HTTP/2 names it in the request's target.
-    let in_target = uri.authority().map(|authority| authority.as_str());
+    let in_target = uri.authority().map(http::uri::Authority::as_str);
     in_target.or_else(|| only(headers, &HOST)).map(str::to_owned)
 }
 

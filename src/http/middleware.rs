@@ -106,7 +106,7 @@ async fn pass(State(stack): State<Arc<Stack>>, request: Request, next: Next) -> 
     headers.entry(CACHE_CONTROL).or_insert(NO_STORE);
     headers.entry(VARY).or_insert_with(|| vary(route));
     stack.cors.mark(headers, origin);
-    protect(headers, is_https && route != Some("/auth"));
+    protect(headers, is_https && !is_for_gateways(route));
     response
 }
 
@@ -124,10 +124,15 @@ fn protect(headers: &mut HeaderMap, demand_tls: bool) {
     }
 }
 
+/// Whether the route is one of forward auth.
+pub(super) fn is_for_gateways(route: Option<&str>) -> bool {
+    route.is_some_and(|route| route == "/auth" || route.starts_with("/ext_authz/"))
+}
+
 /// The faces that judge a session's own credential also depend on `Authorization`.
 fn vary(route: Option<&str>) -> HeaderValue {
     match route {
-        Some(route) if route == "/auth" || route.starts_with("/session") => {
+        Some(path) if is_for_gateways(route) || path.starts_with("/session") => {
             HeaderValue::from_static("Cookie, Authorization")
         }
         _ => HeaderValue::from_static("Cookie"),

@@ -23,6 +23,10 @@ pub struct HttpSettings {
     pub cors_origins: Vec<String>,
     /// How long ago a user may have proved who they are to list and end their other sessions.
     pub recent_authentication: Duration,
+    /// For how long a gateway may reuse an answer of forward auth, at most; zero: not at all.
+    pub cache_for: Duration,
+    /// The URLs to which forward auth may send navigations without a session (S47); none by default.
+    pub return_urls: Vec<String>,
     /// The session cookie.
     pub cookie: CookieSettings,
 }
@@ -37,6 +41,8 @@ impl Default for HttpSettings {
             session_header: true,
             trusted_proxies: Vec::new(),
             cors_origins: Vec::new(),
+            cache_for: Duration::ZERO,
+            return_urls: Vec::new(),
             recent_authentication: Duration::from_mins(10),
             cookie: CookieSettings::default(),
         }

@@ -86,6 +86,12 @@ impl Visitor {
         }
     }
 
+    /// Whether whoever sends the same cookie would be judged alike.
+    pub(super) fn is_judged_by_cookie_alone(&self, state: &ApiState) -> bool {
+        let cookie = cookie::find(&self.headers, &state.settings().cookie.name);
+        matches!(cookie, CookieCredential::Value(_))
+    }
+
     /// By `Sec-Fetch-Site`, which pages cannot set; by `Origin` only where a browser is too old for it.
     fn is_same_origin(&self) -> bool {
         if self.headers.contains_key(SEC_FETCH_SITE) {

@@ -75,6 +75,8 @@ fn every_active_key_has_the_default_of_the_contract() {
         ("http.max_connections", "10000"),
         ("http.session_header", "true"),
         ("http.cors_origins", "[]"),
+        ("auth.cache_for", "0s"),
+        ("auth.return_urls", "[]"),
         ("shutdown.drain", "20s"),
         ("log.format", "none"),
         ("log.level", "info"),
@@ -100,8 +102,6 @@ fn keys_to_come_have_the_default_of_the_contract() {
     assert_eq!(coherence.max_age, Period::from_secs(60));
     assert!(config.session.classes.values().all(|class| class.serve_stale.is_none()));
     assert_eq!(config.http.throttle, 60);
-    assert!(config.auth.return_urls.is_empty());
-    assert_eq!(config.auth.cache_for, Period::ZERO);
     assert_eq!(config.binding.ip, BindingPolicy::Record);
     assert!(config.encryption.keys.is_none() && config.token.keys.is_none());
     assert_eq!(
