@@ -82,6 +82,10 @@ pub fn for_http(config: &Config) -> HttpSettings {
         timeout: config.http.timeout.get(),
         session_header: config.http.session_header,
         trusted_proxies: config.http.trusted_proxies.clone(),
+        cors_origins: config.http.cors_origins.clone(),
+        recent_authentication: config.session.recent_authentication.get(),
+        cache_for: config.auth.cache_for.get(),
+        return_urls: config.auth.return_urls.clone(),
         cookie: for_cookie(&config.cookie),
         ..HttpSettings::default()
     }

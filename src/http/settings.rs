@@ -19,6 +19,14 @@ pub struct HttpSettings {
     pub session_header: bool,
     /// The networks whose `X-Forwarded-*` headers are believed (S43); none by default.
     pub trusted_proxies: Vec<IpNet>,
+    /// The origins whose pages may call from a browser (S41); none by default.
+    pub cors_origins: Vec<String>,
+    /// How long ago a user may have proved who they are to list and end their other sessions.
+    pub recent_authentication: Duration,
+    /// For how long a gateway may reuse an answer of forward auth, at most; zero: not at all.
+    pub cache_for: Duration,
+    /// The URLs to which forward auth may send navigations without a session (S47); none by default.
+    pub return_urls: Vec<String>,
     /// The session cookie.
     pub cookie: CookieSettings,
 }
@@ -32,6 +40,10 @@ impl Default for HttpSettings {
             max_concurrent: 10_000,
             session_header: true,
             trusted_proxies: Vec::new(),
+            cors_origins: Vec::new(),
+            cache_for: Duration::ZERO,
+            return_urls: Vec::new(),
+            recent_authentication: Duration::from_mins(10),
             cookie: CookieSettings::default(),
         }
     }

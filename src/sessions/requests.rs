@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use crate::cluster::MemberState;
-use crate::session::{DataKey, JsonMap, Session, SessionId, Timestamp, Token, UserId};
+use crate::session::{DataKey, JsonMap, Monotonic, Session, SessionId, Timestamp, Token, UserId};
 use crate::store::{Durations, Filter};
 
 /// Whether a read may come from memory.
@@ -109,6 +109,8 @@ pub struct ValidSession {
     pub presented: SessionId,
     /// The store's time.
     pub now: Timestamp,
+    /// Until when the answer keeps the promise of the staleness bound; nothing where this server cannot tell.
+    pub vouched_until: Option<Monotonic>,
 }
 
 /// Why a token opens no session.

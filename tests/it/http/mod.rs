@@ -20,7 +20,7 @@ use cloakroom::cluster::{Member, MemberState, Members, View};
 use cloakroom::http::caller::CallerAuth;
 use cloakroom::http::{ApiState, HttpSettings, router};
 use cloakroom::session::{Classes, ManualClock, ServerId, SystemRandom, Timestamp};
-use cloakroom::sessions::{MigrationPolicy, Parts, Sessions, Settings};
+use cloakroom::sessions::{CacheSettings, MigrationPolicy, Parts, Sessions, Settings};
 use cloakroom::store::{MemoryStore, SessionStore};
 use cloakroom::telemetry::Metrics;
 use http_body_util::BodyExt as _;
@@ -43,6 +43,23 @@ pub(crate) struct Setup {
     pub(crate) callers: CallerAuth,
     pub(crate) settings: HttpSettings,
     pub(crate) store: Option<Arc<dyn SessionStore>>,
+    pub(crate) cache: Option<CacheSettings>,
+}
+
+impl Setup {
+    /// With an L1 that nothing feeds: it answers nothing itself, but knows its bound.
+    pub(crate) fn with_l1() -> Self {
+        Self {
+            cache: Some(CacheSettings {
+                staleness_bound: Duration::from_secs(1),
+                heartbeat: Duration::from_millis(250),
+                max_entries: 100,
+                max_bytes: 1 << 20,
+                max_age: Duration::from_mins(1),
+            }),
+            ..Self::default()
+        }
+    }
 }
 
 impl Default for Setup {
@@ -51,6 +68,7 @@ impl Default for Setup {
             callers: CallerAuth::Open,
             settings: HttpSettings::default(),
             store: None,
+            cache: None,
         }
     }
 }
@@ -93,7 +111,7 @@ impl Api {
             limit: None,
             migration: MigrationPolicy::default(),
             redo_window: Duration::from_secs(30),
-            cache: None,
+            cache: setup.cache,
         };
         let parts = Parts {
             store,
@@ -164,6 +182,11 @@ impl Answer {
     }
 
     #[track_caller]
+    pub(crate) fn expect_empty(&self, status: u16) {
+        assert_eq!((self.status.as_u16(), self.body.as_str()), (status, ""));
+    }
+
+    #[track_caller]
     pub(crate) fn expect(&self, status: u16) -> Value {
         assert_eq!(self.status.as_u16(), status, "{}", self.body);
         if self.body.is_empty() { Value::Null } else { self.json() }
@@ -198,4 +221,4 @@ pub(crate) fn path_of(made: &Value) -> String {
 }
 
 /// A well-formed id of no session.
-const NOBODY: &str = "/v1/sessions/aaAAAAAAAAAAAAAAAAAAAAAA";
+pub(crate) const NOBODY: &str = "/v1/sessions/aaAAAAAAAAAAAAAAAAAAAAAA";
