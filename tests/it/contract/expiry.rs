@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use cloakroom::store::{EndReason, EventKind, StoreError, Touch};
+use cloakroom::store::{EndReason, EventKind, Filter, StoreError, Touch};
 
 use super::events::next;
 use super::fixture::{Fixture, is_alive, server, sorted, touch};
@@ -19,7 +19,7 @@ pub(crate) async fn an_idle_session_expires(f: &Fixture) {
     assert!(f.ids_of(&user).await.is_empty());
     assert!(
         f.store
-            .page(id.bucket(), None, 9, &Default::default())
+            .page(id.bucket(), None, 9, &Filter::default())
             .await
             .unwrap()
             .is_empty()

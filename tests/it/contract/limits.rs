@@ -113,8 +113,8 @@ async fn hundred_creates(f: &Fixture, policy: LimitPolicy) -> (usize, usize) {
         })
         .collect();
     let (mut made, mut refused, mut ended) = (Vec::new(), 0, Vec::new());
-    for create in creates {
-        match create.await.unwrap() {
+    for outcome in creates {
+        match outcome.await.unwrap() {
             Ok(created) => {
                 made.push(created.snapshot.session.id);
                 ended.extend(created.ended);
