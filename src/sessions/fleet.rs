@@ -46,6 +46,7 @@ impl Sessions {
         }
         while let Some(bucket) = counts.try_next().await? {
             stats.users += bucket.users;
+            stats.as_of = stats.as_of.max(bucket.now);
             for (class, count) in bucket.by_class {
                 stats.sessions += count;
                 *stats.by_class.entry(class).or_default() += count;
@@ -55,7 +56,6 @@ impl Sessions {
             }
             stats.durations.merge(&bucket.durations);
         }
-        stats.as_of = self.0.clock.now();
         Ok(stats)
     }
 

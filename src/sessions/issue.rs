@@ -70,9 +70,13 @@ impl Sessions {
             let snapshot = self.strong(id).await?;
             match &snapshot.user_id {
                 Some(own) if *own == user => {
+                    let class = match class {
+                        Some(class) => class,
+                        None => self.class(snapshot.class.as_str())?,
+                    };
                     let rotation = |new_id| Rotation {
                         new_id,
-                        class,
+                        class: Some(class),
                         login: true,
                         keep: request.keep.clone(),
                         roles: request.roles.clone(),

@@ -5,10 +5,15 @@
     reason = "a test that cannot go on should stop here and say why; clippy spares only the `#[test]` functions themselves"
 )]
 
+mod browser;
 mod coherence;
+mod contract;
 mod dev;
+mod docs;
+mod fleet;
 mod harness;
 mod http;
 mod listener;
+mod redis_store;
 mod serve;
 mod support;

@@ -19,12 +19,16 @@ use crate::store::{BucketCounts, Durations, Ended, Filter, Lineage, Snapshot, St
 const SWEEP_WITH_COUNT: &[u8] = b"500";
 
 impl RedisStore {
-    /// Runs a script on a whole bucket: the first argument is the tag.
+    /// Runs a script on a whole bucket: the first argument is the tag. What ends sessions remembers its answer.
     async fn on_bucket(&self, script: &super::Script, bucket: Bucket, arguments: &[&[u8]]) -> Result<(Done, String)> {
         let keys = &self.0.keys;
-        let declared = [keys.counts(bucket), keys.invalidations(bucket), keys.events(bucket)];
+        let operation = OperationId::generate(&*self.0.random)?;
+        let mut declared = vec![keys.counts(bucket), keys.invalidations(bucket), keys.events(bucket)];
+        if script.name == self.0.scripts.end_bucket.name {
+            declared.push(keys.operation(bucket, operation));
+        }
         let declared: Vec<_> = declared.iter().map(String::as_bytes).collect();
-        let tag = OperationId::generate(&*self.0.random)?.to_string();
+        let tag = operation.to_string();
         let arguments = [&[tag.as_bytes()], arguments].concat();
         let call = BucketCall {
             script,

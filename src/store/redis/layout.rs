@@ -11,7 +11,7 @@ use super::reply::Reply;
 use super::router::{Call, Router};
 use super::scripts::Scripts;
 use super::{Inner, Result};
-use crate::session::{Bucket, Keyring, OperationId, Random};
+use crate::session::{Bucket, Keyring, OperationId, Random, Timestamp};
 use crate::store::StoreError;
 
 /// The deployment's secret.
@@ -39,7 +39,7 @@ pub(super) async fn load_scripts(router: &Router, scripts: &Scripts) {
 pub(super) async fn open(router: &Router, scripts: &Scripts, keys: &Keys, random: &dyn Random) -> Result<BucketKey> {
     let mut fresh = BucketKey::default();
     random.fill(&mut fresh)?;
-    let found = offer(router, scripts, keys, random, &fresh).await?;
+    let (found, _) = offer(router, scripts, keys, random, &fresh).await?;
     if found == fresh {
         tracing::info!(key = keys.meta(), "wrote the layout record of a fresh deployment");
     }
@@ -48,11 +48,11 @@ pub(super) async fn open(router: &Router, scripts: &Scripts, keys: &Keys, random
 
 /// Makes sure that the layout record is still the one that this server works by; a store that was flushed gets it back,
 /// so that servers that start later find their users' sessions in the same buckets.
-pub(super) async fn check(store: &Inner) -> Result<()> {
+pub(super) async fn check(store: &Inner) -> Result<Timestamp> {
     let mine = &store.bucket_key;
-    let found = offer(&store.router, &store.scripts, &store.keys, &*store.random, mine).await?;
+    let (found, now) = offer(&store.router, &store.scripts, &store.keys, &*store.random, mine).await?;
     if found == *mine {
-        return Ok(());
+        return Ok(now);
     }
     let key = store.keys.meta();
     Err(StoreError::Corrupt(format!(
@@ -60,14 +60,14 @@ pub(super) async fn check(store: &Inner) -> Result<()> {
     )))
 }
 
-/// Writes the layout record where there is none, and gives the bucket key that it holds then.
+/// Writes the layout record where there is none, and gives the bucket key that it holds then, with the store's time.
 async fn offer(
     router: &Router,
     scripts: &Scripts,
     keys: &Keys,
     random: &dyn Random,
     offered: &BucketKey,
-) -> Result<BucketKey> {
+) -> Result<(BucketKey, Timestamp)> {
     let tag = OperationId::generate(random)?.to_string();
     let (key, buckets) = (keys.meta(), Bucket::COUNT.to_string());
     let offered = STANDARD_NO_PAD.encode(offered);
@@ -87,7 +87,7 @@ async fn offer(
     let Value::BulkString(bytes) = &answer.value else {
         return Err(StoreError::Corrupt(format!("{key}: {:?}", answer.value)));
     };
-    let (_, mut reply) = Reply::open(bytes, &tag)?;
+    let (head, mut reply) = Reply::open(bytes, &tag)?;
     let record = reply.texts()?;
     let [layout, count, bucket_key] = record.as_slice() else {
         return Err(StoreError::Corrupt(format!("{key}: a field is missing")));
@@ -107,7 +107,8 @@ async fn offer(
         .decode(bucket_key)
         .ok()
         .and_then(|bytes| BucketKey::try_from(bytes).ok());
-    decoded.ok_or_else(|| StoreError::Corrupt(format!("{key}: its bucket key is malformed")))
+    let decoded = decoded.ok_or_else(|| StoreError::Corrupt(format!("{key}: its bucket key is malformed")))?;
+    Ok((decoded, head.now))
 }
 
 /// One log line for each setting that is wrong for sessions.

@@ -58,9 +58,14 @@ struct Inner {
 }
 
 impl RedisStore {
+    /// Says what is wrong with the options that no patience mends: URLs and certificates that cannot be used.
+    pub fn check(options: &RedisOptions, metrics: &Metrics) -> std::result::Result<(), String> {
+        Dialer::new(options.clone(), metrics.clone())?.check()
+    }
+
     /// Connects, checks the layout record (and writes it in a fresh deployment) and says what is set amiss in Redis.
     ///
-    /// Fails where no node answers, and where the layout is another than this version's.
+    /// Fails with [`StoreError::Unavailable`] where no node answers, which may pass, and otherwise where the layout is another than this version's.
     pub async fn connect(options: RedisOptions, random: Arc<dyn Random>, metrics: Metrics) -> Result<Self> {
         let keys = Keys::new(&options.prefix);
         let dialer = Arc::new(Dialer::new(options, metrics.clone()).map_err(StoreError::Unavailable)?);

@@ -6,6 +6,7 @@ use tokio::time::sleep;
 
 use super::fleet::Fleet;
 use super::run::{Scenario, run};
+use crate::support::chaos_proxy::ChaosProxy;
 use crate::support::redis_cluster::ClusterNode;
 use crate::support::wait::{SOON, eventually};
 
@@ -16,7 +17,7 @@ const NODE_TIMEOUT: Duration = Duration::from_secs(2);
 /// A lease that was just renewed lets memory answer for most of the bound, whatever becomes of its connection.
 const LEASE_LEFT: Duration = Duration::from_millis(300);
 
-fn all_proxies(fleet: &Fleet, act: impl Fn(&crate::support::chaos_proxy::ChaosProxy)) {
+fn all_proxies(fleet: &Fleet, act: impl Fn(&ChaosProxy)) {
     fleet.cluster.nodes().iter().for_each(|node| act(node.proxy()));
 }
 
@@ -39,7 +40,7 @@ async fn all_connections_are_cut_again_and_again() {
     let fleet = Fleet::steady().await;
     run(&fleet, Scenario::new("connections cut"), async |fleet, _| {
         for _ in 0..12 {
-            all_proxies(fleet, |proxy| proxy.cut_all());
+            all_proxies(fleet, ChaosProxy::cut_all);
             sleep(FAULT / 12).await;
         }
     })

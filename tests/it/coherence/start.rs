@@ -3,6 +3,7 @@
 use crate::support::process::{Program, field};
 use crate::support::redis_cluster::{ClusterOptions, RedisCluster};
 use crate::support::server::{Acl, ServerOptions};
+use crate::support::wait::{SOON, eventually};
 
 /// Starts a server, and gives the reason that it logs for having no memory.
 async fn reason(cluster: &RedisCluster, settings: &[&str]) -> Option<String> {
@@ -13,7 +14,13 @@ async fn reason(cluster: &RedisCluster, settings: &[&str]) -> Option<String> {
         arguments.extend(["--set", setting]);
     }
     let server = Program::cloakroom(&arguments, &[]);
-    server.listener("traffic").await;
+    let ready = format!("http://{}/readyz", server.listener("admin").await);
+    eventually(SOON, "the server to be ready", async || {
+        reqwest::get(&ready)
+            .await
+            .is_ok_and(|answer| answer.status().is_success())
+    })
+    .await;
     let log = server.log();
     let mut reasons = log
         .iter()

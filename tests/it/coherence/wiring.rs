@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloakroom::session::{CartItem, SessionId, UserId};
-use cloakroom::sessions::{Error, Presented, RotateRequest, Validation};
+use cloakroom::sessions::{Error, PageRequest, Presented, RotateRequest, Validation};
 use cloakroom::store::StoreError;
 use tokio::time::{sleep, timeout};
 
@@ -183,7 +183,7 @@ async fn what_a_failover_revives_is_not_answered_by_who_heard_of_its_end() {
     assert!(
         other
             .sessions
-            .page(Default::default())
+            .page(PageRequest::default())
             .await
             .unwrap()
             .sessions

@@ -1,5 +1,7 @@
 #!lua flags=allow-oom
--- Ends sessions of a bucket. KEYS: counts, channels. ARGV: tag, made at or before (ms; 0: now), limit.
+-- Ends sessions of a bucket. KEYS: counts, channels, operation. ARGV: tag, made at or before (ms; 0: now), limit.
+local done = answered(KEYS[4])
+if done then return answer('ok', unpack(cjson.decode(done))) end
 local before, limit = tonumber(ARGV[2]), tonumber(ARGV[3])
 if before == 0 then before = now end
 local ids, sessions, kin = {}, {}, {}
@@ -30,4 +32,5 @@ for i, session in ipairs(sessions) do
   sessions[i] = id
   for _, former in ipairs(finish(id, base .. 's:' .. id, m, 'all', 'revoked')) do kin[#kin + 1] = former end
 end
+remember(KEYS[4], cjson.encode({sessions, kin, more}))
 return answer('ok', sessions, kin, more)

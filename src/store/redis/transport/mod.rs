@@ -12,6 +12,7 @@ use futures_util::future::join_all;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::node::{Address, Node};
 use super::topology::SlotMap;
@@ -139,10 +140,11 @@ impl Supervisor {
             buckets: buckets.clone(),
         };
         let (ended, told) = (self.ended.clone(), address.clone());
-        let task = tokio::spawn(async move {
+        let running = async move {
             line.run(asked).await;
             let _ = ended.send(told);
-        });
+        };
+        let task = tokio::spawn(running.in_current_span());
         self.lines.insert(address, Held { buckets, task, stop });
     }
 
