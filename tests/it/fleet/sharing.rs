@@ -44,8 +44,8 @@ async fn what_one_replica_does_all_show_within_the_bound() {
         replica.as_browser("/session", &token).await.expect(200);
     }
     for round in 0..12 {
-        let patch = json!({"data": {"round": round}});
-        let changed = fleet.at(round).call("PATCH", &path, patch).await.expect(200).json();
+        let change = json!({"data": {"round": round}});
+        let changed = fleet.at(round).call("PATCH", &path, change).await.expect(200).json();
         let version = changed["version"].as_u64().unwrap();
         for replica in &fleet.replicas {
             let (strong, own) = (
