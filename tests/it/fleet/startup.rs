@@ -3,9 +3,15 @@
 use std::path::Path;
 use std::time::Duration;
 
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::KeyPair as _;
+use aws_lc_rs::{rsa, signature};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
-use rcgen::KeyPair;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
@@ -137,37 +143,52 @@ async fn a_replica_is_ready_within_a_second_and_small_while_idle() {
 struct IssuerKey {
     algorithm: Algorithm,
     private: EncodingKey,
+    public: Value,
 }
 
-fn issuer_keys() -> Vec<IssuerKey> {
-    let of = |algorithm, kind| {
-        let pair = KeyPair::generate_for(kind).unwrap();
-        let der = pair.serialize_der();
-        let private = match algorithm {
-            Algorithm::RS256 => EncodingKey::from_rsa_pem(pair.serialize_pem().as_bytes()).unwrap(),
-            Algorithm::ES256 => EncodingKey::from_ec_der(&der),
-            _ => EncodingKey::from_ed_der(&der),
+impl IssuerKey {
+    fn new(algorithm: Algorithm) -> Self {
+        let jwk = |private: &EncodingKey| {
+            let public = Jwk::from_encoding_key(private, algorithm).unwrap();
+            serde_json::to_value(public).unwrap()
         };
-        IssuerKey { algorithm, private }
-    };
-    vec![
-        of(Algorithm::RS256, &rcgen::PKCS_RSA_SHA256),
-        of(Algorithm::ES256, &rcgen::PKCS_ECDSA_P256_SHA256),
-        of(Algorithm::EdDSA, &rcgen::PKCS_ED25519),
-    ]
+        let (private, mut public) = match algorithm {
+            Algorithm::RS256 => {
+                let der = rsa::KeyPair::generate(rsa::KeySize::Rsa2048).unwrap();
+                let der = STANDARD.encode(AsDer::<Pkcs8V1Der<'_>>::as_der(&der).unwrap().as_ref());
+                let pem = format!("-----BEGIN PRIVATE KEY-----\n{der}\n-----END PRIVATE KEY-----\n");
+                let private = EncodingKey::from_rsa_pem(pem.as_bytes()).unwrap();
+                let public = jwk(&private);
+                (private, public)
+            }
+            Algorithm::ES256 => {
+                let curve = &signature::ECDSA_P256_SHA256_FIXED_SIGNING;
+                let der = signature::EcdsaKeyPair::generate_pkcs8(curve, &SystemRandom::new()).unwrap();
+                let private = EncodingKey::from_ec_der(der.as_ref());
+                let public = jwk(&private);
+                (private, public)
+            }
+            _ => {
+                let der = signature::Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
+                let pair = signature::Ed25519KeyPair::from_pkcs8(der.as_ref()).unwrap();
+                let x = URL_SAFE_NO_PAD.encode(pair.public_key());
+                let public = json!({"kty": "OKP", "crv": "Ed25519", "x": x});
+                (EncodingKey::from_ed_der(der.as_ref()), public)
+            }
+        };
+        public["kid"] = json!(format!("{algorithm:?}"));
+        Self {
+            algorithm,
+            private,
+            public,
+        }
+    }
 }
 
 /// The set of public keys, as an issuer publishes it.
 fn publish(keys: &[IssuerKey], file: &Path) {
-    let keys: Vec<_> = keys
-        .iter()
-        .map(|key| {
-            let mut jwk = jsonwebtoken::jwk::Jwk::from_encoding_key(&key.private, key.algorithm).unwrap();
-            jwk.common.key_id = Some(format!("{:?}", key.algorithm));
-            jwk
-        })
-        .collect();
-    std::fs::write(file, serde_json::to_vec(&json!({ "keys": keys })).unwrap()).unwrap();
+    let keys: Vec<_> = keys.iter().map(|key| &key.public).collect();
+    std::fs::write(file, json!({ "keys": keys }).to_string()).unwrap();
 }
 
 #[tokio::test]
@@ -177,7 +198,7 @@ async fn callers_come_by_tls_with_the_keys_of_an_issuer() {
     let material = TlsMaterial::generate();
     let files = material.write_to(directory.path());
     let jwks = directory.path().join("jwks.json");
-    let keys = issuer_keys();
+    let keys = [Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA].map(IssuerKey::new);
     publish(&keys[..2], &jwks);
     let settings = [
         ("tls.cert_file", files.certificate.to_str().unwrap()),
