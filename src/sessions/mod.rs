@@ -29,7 +29,7 @@ pub use requests::{
 use cache::{Cache, Sampler};
 
 use crate::cluster::{RedoLog, View};
-use crate::session::{Classes, Clock, Random, ServerId, Session, SessionId, Verdict};
+use crate::session::{Classes, Clock, Monotonic, Random, ServerId, Session, SessionId, Verdict};
 use crate::store::{Lookup, SessionStore, Snapshot, StoreError, UserLimit};
 use crate::telemetry::Metrics;
 use events::EventHub;
@@ -138,6 +138,11 @@ impl Sessions {
     /// Where this server counts.
     pub fn metrics(&self) -> &Metrics {
         &self.0.metrics
+    }
+
+    /// This server's clock, as the rest of it should read it.
+    pub fn monotonic(&self) -> Monotonic {
+        self.0.clock.monotonic()
     }
 
     /// This server's id.

@@ -23,6 +23,14 @@ async fn half_a_request(address: SocketAddr) -> TcpStream {
     stream
 }
 
+async fn until_readiness_is(status: u16, admin: SocketAddr) {
+    let url = format!("http://{admin}/readyz");
+    eventually(SOON, "the readiness awaited", async || {
+        reqwest::get(&url).await.unwrap().status().as_u16() == status
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_drain_is_seen_by_probes_answers_what_is_in_flight_and_ends_with_0() {
     let server = Program::cloakroom(&ANY_PORT, &[]);
@@ -33,18 +41,11 @@ async fn a_drain_is_seen_by_probes_answers_what_is_in_flight_and_ends_with_0() {
     };
     warned("not for production");
     warned("callers are not authenticated");
-    let ready = async || {
-        reqwest::get(format!("http://{admin}/readyz"))
-            .await
-            .unwrap()
-            .status()
-            .as_u16()
-    };
-    eventually(SOON, "readiness", async || ready().await == 200).await;
+    until_readiness_is(200, admin).await;
 
     let mut held = half_a_request(traffic).await;
     server.terminate();
-    eventually(SOON, "unreadiness", async || ready().await == 503).await;
+    until_readiness_is(503, admin).await;
     eventually(SOON, "no new connections", async || {
         TcpStream::connect(traffic).await.is_err()
     })
@@ -60,6 +61,7 @@ async fn a_drain_is_seen_by_probes_answers_what_is_in_flight_and_ends_with_0() {
 #[tokio::test]
 async fn a_second_signal_aborts_with_1() {
     let server = Program::cloakroom(&ANY_PORT, &[]);
+    until_readiness_is(200, server.listener("admin").await).await;
     let _held = half_a_request(server.listener("traffic").await).await;
     server.terminate();
     server.logged("draining").await;

@@ -100,7 +100,7 @@ impl Balancer {
         while !self.stop.load(Ordering::SeqCst) {
             load.requests += 1;
             let (_, token) = &sessions[(seed + load.requests) % sessions.len()];
-            if load.requests % 4 == 0 {
+            if load.requests.is_multiple_of(4) {
                 load.increments += usize::from(self.send("POST", &counter, json!({})).await.is_some());
             } else if let Some(answer) = self
                 .send("POST", "/v1/sessions/validate", json!({"token": token}))
@@ -128,7 +128,7 @@ async fn under_load(fleet: &mut Fleet, sessions: &[(String, String)], events: im
     balancer.stop.store(true, Ordering::SeqCst);
     let loads = workers.join_all().await;
     probes.await.unwrap();
-    let failures = balancer.failures.lock();
+    let failures = balancer.failures.lock().clone();
     let requests: usize = loads.iter().map(|load| load.requests).sum();
     assert!(
         failures.is_empty(),

@@ -1,12 +1,15 @@
 //! Three real `cloakroom serve` processes over a real Redis Cluster, asked by HTTP.
 
 mod atomicity;
+mod bad_input;
 mod drain;
 mod events;
 mod limit;
 mod logout;
 mod outage;
+mod roles;
 mod sharing;
+mod startup;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -106,6 +109,17 @@ impl Fleet {
             .buffer_unordered(CROWD)
             .collect()
             .await
+    }
+
+    /// Waits until every replica has heard of all.
+    async fn know_each_other(&self) {
+        for replica in &self.replicas {
+            eventually(SOON, "a replica to know the fleet", async || {
+                let servers = replica.get("/v1/servers").await.json();
+                servers["servers"].as_array().unwrap().len() == self.replicas.len()
+            })
+            .await;
+        }
     }
 
     /// Whether a condition comes to hold at every replica, for every request that is sent later than the staleness

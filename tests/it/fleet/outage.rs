@@ -12,8 +12,9 @@ use crate::support::redis_cluster::{ClusterOptions, RedisCluster};
 use crate::support::wait::{SOON, eventually};
 
 const SESSIONS: usize = 60;
-/// What an operation may take: the timeouts for a connection and for an answer, each by default 1 s.
-const TIMEOUT: Duration = Duration::from_secs(2);
+/// What an answer may take: waiting for another's read, at most for the bound, and then the timeouts for a connection and
+/// for a reply, each by default 1 s.
+const TIMEOUT: Duration = Duration::from_secs(1 + 2);
 /// What a busy machine may add.
 const SLACK: Duration = Duration::from_secs(1);
 
