@@ -11,8 +11,6 @@ const NOT_YET: &[(&str, &str)] = &[
         "stale sessions are not served in this version",
     ),
     ("encryption", "session data cannot be encrypted in this version"),
-    ("binding", "sessions cannot be bound to a client in this version"),
-    ("http.throttle", "clients are not throttled in this version"),
     ("otlp", "traces are not exported in this version"),
 ];
 
@@ -41,7 +39,7 @@ mod tests {
         for key in ["token.keys", "token.keys_file", "session.classes.normal.serve_stale"] {
             assert!(refusal(key).is_some(), "{key}");
         }
-        for key in ["otlp.endpoint", "binding.ip"] {
+        for key in ["otlp.endpoint"] {
             assert!(refusal(key).is_some(), "{key}");
         }
         for key in [

@@ -19,6 +19,7 @@ mod schema;
 mod seal;
 mod settings;
 mod state;
+mod throttle;
 mod v1;
 mod visitor;
 
