@@ -5,10 +5,10 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::SET_COOKIE;
 use axum::response::{IntoResponse as _, Response};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::extract::{QueryParams, SessionPath, to_the_end};
+use super::extract::{NoParameters, QueryParams, SessionPath, to_the_end};
 use super::openapi::{GateProblems, LeaveProblems};
 use super::problem::ApiError;
 use super::schema;
@@ -16,11 +16,6 @@ use super::state::ApiState;
 use super::visitor::{Purpose, Visitor, is_recent};
 use crate::session::{Session, SessionId};
 use crate::sessions::ValidSession;
-
-/// No parameter is allowed.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct NoParameters {}
 
 type Unadorned = Result<QueryParams<NoParameters>, ApiError>;
 

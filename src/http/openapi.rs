@@ -152,6 +152,11 @@ problems! {
         "431": "headers_too_large",
         "503": "store_unavailable",
     }
+    /// What needs neither credential nor store can be answered with.
+    FormProblems {
+        "400": "invalid_request",
+        "431": "headers_too_large",
+    }
     /// What a log-out can be answered with.
     LeaveProblems {
         "400": "invalid_request",

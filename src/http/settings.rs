@@ -3,6 +3,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::seal::CookieSecrets;
+use super::token_keys::TokenKeys;
 
 /// What a deployment decides about the traffic listener's surface.
 #[derive(Debug, Clone)]
@@ -30,6 +31,8 @@ pub struct HttpSettings {
     pub cache_for: Duration,
     /// The URLs to which forward auth may send navigations without a session (S47); none by default.
     pub return_urls: Vec<String>,
+    /// What signs the JWTs of sessions; without it there are none.
+    pub token_keys: Option<TokenKeys>,
     /// The session cookie.
     pub cookie: CookieSettings,
 }
@@ -47,6 +50,7 @@ impl Default for HttpSettings {
             throttle: 60,
             cache_for: Duration::ZERO,
             return_urls: Vec::new(),
+            token_keys: None,
             recent_authentication: Duration::from_mins(10),
             cookie: CookieSettings::default(),
         }

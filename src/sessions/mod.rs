@@ -148,6 +148,11 @@ impl Sessions {
         &self.0.metrics
     }
 
+    /// The wall clock of this server.
+    pub fn now(&self) -> crate::session::Timestamp {
+        self.0.clock.now()
+    }
+
     /// The monotonic clock.
     pub fn monotonic(&self) -> crate::session::Monotonic {
         self.0.clock.monotonic()

@@ -39,6 +39,8 @@ fn every_active_key_has_the_default_of_the_contract() {
         ("jwt.jwks_file", "none"),
         ("jwt.issuer", "none"),
         ("jwt.audience", "cloakroom"),
+        ("token.keys", "none"),
+        ("token.keys_file", "none"),
         ("coherence.staleness_bound", "1s"),
         ("coherence.heartbeat", "250ms"),
         ("coherence.max_entries", "100000"),
@@ -105,7 +107,7 @@ fn keys_to_come_have_the_default_of_the_contract() {
     assert_eq!(coherence.max_bytes.to_string(), "64MiB");
     assert_eq!(coherence.max_age, Period::from_secs(60));
     assert!(config.session.classes.values().all(|class| class.serve_stale.is_none()));
-    assert!(config.encryption.keys.is_none() && config.token.keys.is_none());
+    assert!(config.encryption.keys.is_none());
     assert_eq!(
         config.otlp,
         OtlpSettings {

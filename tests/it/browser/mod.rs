@@ -3,6 +3,7 @@
 mod answers;
 mod binding;
 mod endpoints;
+mod exchange;
 mod forward_auth;
 mod guessing;
 mod nginx;
