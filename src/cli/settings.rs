@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::failure::Failure;
@@ -12,9 +13,9 @@ use crate::config::{
     self, Config, CookiePriority, MaxPerUserPolicy, Secret, SecretRing, SecretText, Sourced, WATCH_INTERVAL,
 };
 use crate::http::listener::Limits;
-use crate::http::{CookiePreset, CookieSecrets, CookieSettings, HttpSettings, Priority, SameSite};
-use crate::session::{Class, ClassName, Classes, InvalidName, ServerId};
-use crate::sessions::{CacheSettings, MigrationPolicy, Settings};
+use crate::http::{CookiePreset, CookieSecrets, CookieSettings, HttpSettings, Priority, SameSite, TokenKeys};
+use crate::session::{Class, ClassName, Classes, InvalidName, ServerId, SigningKeys};
+use crate::sessions::{Binding, BindingPolicy, CacheSettings, MigrationPolicy, Settings};
 use crate::store::{LimitPolicy, UserLimit};
 
 /// What the façade is told, but for what only the open store tells: `redo_window` and `cache`.
@@ -40,6 +41,12 @@ pub fn for_sessions(config: &Config) -> Result<Settings, Failure> {
             config::MigrationPolicy::Always => MigrationPolicy::Always,
             config::MigrationPolicy::Never => MigrationPolicy::Never,
         },
+        binding: Binding {
+            ip: binding_policy(config.binding.ip),
+            user_agent: binding_policy(config.binding.user_agent),
+            fingerprint: binding_policy(config.binding.fingerprint),
+        },
+        recent_authentication: config.session.recent_authentication.get(),
         redo_window: Duration::ZERO,
         cache: None,
     })
@@ -65,6 +72,15 @@ pub async fn for_cache(config: &Config, transport: &dyn Transport) -> Option<Cac
     }
 }
 
+fn binding_policy(policy: config::BindingPolicy) -> BindingPolicy {
+    match policy {
+        config::BindingPolicy::Ignore => BindingPolicy::Ignore,
+        config::BindingPolicy::Record => BindingPolicy::Record,
+        config::BindingPolicy::StepUp => BindingPolicy::StepUp,
+        config::BindingPolicy::Refuse => BindingPolicy::Refuse,
+    }
+}
+
 fn user_limit(config: &Config) -> Option<UserLimit> {
     let policy = match config.session.max_per_user_policy {
         MaxPerUserPolicy::Refuse => LimitPolicy::Refuse,
@@ -84,6 +100,8 @@ pub fn for_http(config: &Config) -> HttpSettings {
         trusted_proxies: config.http.trusted_proxies.clone(),
         cors_origins: config.http.cors_origins.clone(),
         recent_authentication: config.session.recent_authentication.get(),
+        token_keys: token_keys(config),
+        throttle: config.http.throttle,
         cache_for: config.auth.cache_for.get(),
         return_urls: config.auth.return_urls.clone(),
         cookie: for_cookie(&config.cookie),
@@ -115,6 +133,33 @@ fn for_cookie(cookie: &config::CookieSettings) -> CookieSettings {
         }),
         browser_lifetime: cookie.browser_lifetime,
     }
+}
+
+/// The ring of `token.keys`; else a key derived from the secret that callers' tokens are signed with.
+fn token_keys(config: &Config) -> Option<TokenKeys> {
+    if let Some(source) = &config.token.keys {
+        // The settings have read it once: it is well formed.
+        let keys = TokenKeys::new(SigningKeys::from_pem(source.value().expose()).ok()?);
+        let followed = keys.clone();
+        follow(source, move |text| {
+            if let Ok(ring) = SigningKeys::from_pem(text.expose()) {
+                followed.replace(ring);
+            }
+            !followed.is_last()
+        });
+        return Some(keys);
+    }
+    let source = config.jwt.secret.as_ref()?;
+    let derived = |secrets: &[&Secret]| SigningKeys::derived(secrets.iter().map(|secret| secret.expose().as_bytes()));
+    let keys = TokenKeys::new(derived(&[source.value()]));
+    let (followed, former) = (keys.clone(), Mutex::new(source.value().clone()));
+    follow(source, move |secret| {
+        // Tokens that the former key signed are still under way.
+        let former = std::mem::replace(&mut *former.lock(), secret.clone());
+        followed.replace(derived(&[secret, &former]));
+        !followed.is_last()
+    });
+    Some(keys)
 }
 
 fn cookie_secrets(source: &SecretRing) -> CookieSecrets {

@@ -3,16 +3,10 @@
 /// Key patterns (`*` stands for any one level) and what they will do. A feature that arrives deletes its line.
 const NOT_YET: &[(&str, &str)] = &[
     (
-        "token",
-        "short-lived tokens of a session are not available in this version",
-    ),
-    (
         "session.classes.*.serve_stale",
         "stale sessions are not served in this version",
     ),
     ("encryption", "session data cannot be encrypted in this version"),
-    ("binding", "sessions cannot be bound to a client in this version"),
-    ("http.throttle", "clients are not throttled in this version"),
     ("otlp", "traces are not exported in this version"),
 ];
 
@@ -38,10 +32,14 @@ mod tests {
 
     #[test]
     fn patterns_cover_whole_levels() {
-        for key in ["token.keys", "token.keys_file", "session.classes.normal.serve_stale"] {
+        for key in [
+            "encryption.keys",
+            "encryption.keys_file",
+            "session.classes.normal.serve_stale",
+        ] {
             assert!(refusal(key).is_some(), "{key}");
         }
-        for key in ["otlp.endpoint", "binding.ip"] {
+        for key in ["otlp.endpoint"] {
             assert!(refusal(key).is_some(), "{key}");
         }
         for key in [

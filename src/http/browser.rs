@@ -5,22 +5,17 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::SET_COOKIE;
 use axum::response::{IntoResponse as _, Response};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::extract::{QueryParams, SessionPath, to_the_end};
+use super::extract::{NoParameters, QueryParams, SessionPath, to_the_end};
 use super::openapi::{GateProblems, LeaveProblems};
 use super::problem::ApiError;
 use super::schema;
 use super::state::ApiState;
-use super::visitor::{Visitor, is_recent};
+use super::visitor::{Purpose, Visitor, is_recent};
 use crate::session::{Session, SessionId};
 use crate::sessions::ValidSession;
-
-/// No parameter is allowed.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct NoParameters {}
 
 type Unadorned = Result<QueryParams<NoParameters>, ApiError>;
 
@@ -79,7 +74,7 @@ pub(super) async fn log_out(
     query: Unadorned,
 ) -> Result<Response, ApiError> {
     query?;
-    match visitor.validate(&state, false).await? {
+    match visitor.validate(&state, Purpose::Leave).await? {
         Ok(valid) => {
             visitor.check_origin(&state, &valid)?;
             end(&state, valid.session.id).await?;

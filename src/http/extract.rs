@@ -187,6 +187,11 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for QueryParams<T> {
     }
 }
 
+/// No parameter is allowed.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NoParameters {}
+
 /// The session that a path names.
 pub(super) struct SessionPath(pub(super) SessionId);
 

@@ -19,6 +19,8 @@ mod schema;
 mod seal;
 mod settings;
 mod state;
+mod throttle;
+mod token_keys;
 mod v1;
 mod visitor;
 
@@ -26,6 +28,7 @@ pub use openapi::openapi;
 pub use seal::CookieSecrets;
 pub use settings::{CookiePreset, CookieSettings, HttpSettings, Priority, SameSite};
 pub use state::ApiState;
+pub use token_keys::TokenKeys;
 
 use axum::Router;
 use axum::routing::any;

@@ -147,14 +147,21 @@ problems! {
     GateProblems {
         "400": "invalid_request",
         "401": "session_not_found, session_expired; the same in X-Auth-Reason",
-        "403": "forbidden, csrf_mismatch, reauthentication_required",
+        "403": "forbidden, csrf_mismatch, fingerprint_mismatch, reauthentication_required",
+        "429": "throttled",
         "431": "headers_too_large",
         "503": "store_unavailable",
+    }
+    /// What needs neither credential nor store can be answered with.
+    FormProblems {
+        "400": "invalid_request",
+        "431": "headers_too_large",
     }
     /// What a log-out can be answered with.
     LeaveProblems {
         "400": "invalid_request",
         "403": "csrf_mismatch",
+        "429": "throttled",
         "431": "headers_too_large",
         "503": "store_unavailable",
     }

@@ -3,6 +3,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::seal::CookieSecrets;
+use super::token_keys::TokenKeys;
 
 /// What a deployment decides about the traffic listener's surface.
 #[derive(Debug, Clone)]
@@ -23,10 +24,15 @@ pub struct HttpSettings {
     pub cors_origins: Vec<String>,
     /// How long ago a user may have proved who they are to list and end their other sessions.
     pub recent_authentication: Duration,
+    /// How many invalid tokens a minute a client may try; zero: any number. It counts only clients that a trusted proxy
+    /// names, and never applications.
+    pub throttle: u32,
     /// For how long a gateway may reuse an answer of forward auth, at most; zero: not at all.
     pub cache_for: Duration,
     /// The URLs to which forward auth may send navigations without a session (S47); none by default.
     pub return_urls: Vec<String>,
+    /// What signs the JWTs of sessions; without it there are none.
+    pub token_keys: Option<TokenKeys>,
     /// The session cookie.
     pub cookie: CookieSettings,
 }
@@ -41,8 +47,10 @@ impl Default for HttpSettings {
             session_header: true,
             trusted_proxies: Vec::new(),
             cors_origins: Vec::new(),
+            throttle: 60,
             cache_for: Duration::ZERO,
             return_urls: Vec::new(),
+            token_keys: None,
             recent_authentication: Duration::from_mins(10),
             cookie: CookieSettings::default(),
         }

@@ -11,6 +11,7 @@ mod names;
 mod random;
 mod record;
 mod security;
+mod signing;
 mod token;
 
 pub use activity::{Activity, MAX_ACTIVITIES};
@@ -25,4 +26,5 @@ pub use names::{DataKey, InvalidName, ServerId, UserId};
 pub use random::{Random, RandomError, SystemRandom};
 pub use record::{Memo, Session, Verdict};
 pub use security::{Security, SecurityChange};
+pub use signing::SigningKeys;
 pub use token::{InvalidToken, OperationId, SessionId, Token};

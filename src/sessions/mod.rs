@@ -1,6 +1,7 @@
 //! The façade: the one object that every face calls. It ties together the store, the coalescing of touches, migration,
 //! the redo log of ends, events and metrics.
 
+mod binding;
 mod cache;
 mod data;
 mod end;
@@ -18,12 +19,13 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+pub use binding::{Binding, BindingPolicy};
 pub use cache::CacheSettings;
 pub use error::Error;
 pub use events::{EventFeed, FeedItem};
 pub use requests::{
-    Consistency, CreateRequest, Cursor, Freshness, InvalidReason, Issued, Page, PageRequest, Presented, RotateRequest,
-    ServerInfo, Stats, ValidSession, Validation,
+    ClientTraits, Consistency, CreateRequest, Cursor, Freshness, InvalidReason, Issued, Page, PageRequest, Presented,
+    RotateRequest, ServerInfo, Stats, ValidSession, Validation,
 };
 
 use cache::{Cache, Sampler};
@@ -65,6 +67,10 @@ pub struct Settings {
     pub limit: Option<UserLimit>,
     /// When sessions move.
     pub migration: MigrationPolicy,
+    /// What sessions are bound to.
+    pub binding: Binding,
+    /// How long an authentication counts as recent.
+    pub recent_authentication: Duration,
     /// How long ends are kept for repetition: node timeout, lag and margin.
     pub redo_window: Duration,
     /// How sessions are held in memory; nothing where they must not be.
@@ -102,6 +108,7 @@ struct Inner {
     stats: fleet::StatsCache,
     cache: Option<Cache>,
     sampler: Mutex<Option<Sampler>>,
+    recorded: binding::Recorded,
 }
 
 impl Sessions {
@@ -126,6 +133,7 @@ impl Sessions {
             stats: fleet::StatsCache::default(),
             cache,
             sampler: Mutex::new(sampler),
+            recorded: binding::Recorded::default(),
         }))
     }
 
@@ -140,6 +148,11 @@ impl Sessions {
         &self.0.metrics
     }
 
+    /// The wall clock of this server.
+    pub fn now(&self) -> crate::session::Timestamp {
+        self.0.clock.now()
+    }
+
     /// This server's clock, as the rest of it should read it.
     pub fn monotonic(&self) -> Monotonic {
         self.0.clock.monotonic()
@@ -148,6 +161,11 @@ impl Sessions {
     /// This server's id.
     pub fn server_id(&self) -> &ServerId {
         &self.0.settings.server_id
+    }
+
+    /// What sessions are bound to.
+    pub fn binding(&self) -> &Binding {
+        &self.0.settings.binding
     }
 
     /// The names of the deployment's classes.

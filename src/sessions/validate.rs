@@ -38,6 +38,9 @@ impl Sessions {
         {
             return Ok(Validation::Invalid(InvalidReason::CsrfMismatch));
         }
+        if let Some(reason) = self.judge_client(&snapshot, &presented.client).await? {
+            return Ok(Validation::Invalid(reason));
+        }
         let snapshot = self.confirm_first_use(id, snapshot).await;
         if presented.touch {
             self.note_use(&snapshot);

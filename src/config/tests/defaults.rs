@@ -39,6 +39,8 @@ fn every_active_key_has_the_default_of_the_contract() {
         ("jwt.jwks_file", "none"),
         ("jwt.issuer", "none"),
         ("jwt.audience", "cloakroom"),
+        ("token.keys", "none"),
+        ("token.keys_file", "none"),
         ("coherence.staleness_bound", "1s"),
         ("coherence.heartbeat", "250ms"),
         ("coherence.max_entries", "100000"),
@@ -57,6 +59,9 @@ fn every_active_key_has_the_default_of_the_contract() {
         ("session.max_per_user", "none"),
         ("session.max_per_user_policy", "refuse"),
         ("session.recent_authentication", "10m"),
+        ("binding.ip", "record"),
+        ("binding.user_agent", "record"),
+        ("binding.fingerprint", "record"),
         ("migration.policy", "home_gone"),
         ("cookie.preset", "default"),
         ("cookie.name", "__Host-cloakroom"),
@@ -75,6 +80,7 @@ fn every_active_key_has_the_default_of_the_contract() {
         ("http.max_connections", "10000"),
         ("http.session_header", "true"),
         ("http.cors_origins", "[]"),
+        ("http.throttle", "60"),
         ("auth.cache_for", "0s"),
         ("auth.return_urls", "[]"),
         ("shutdown.drain", "20s"),
@@ -101,9 +107,7 @@ fn keys_to_come_have_the_default_of_the_contract() {
     assert_eq!(coherence.max_bytes.to_string(), "64MiB");
     assert_eq!(coherence.max_age, Period::from_secs(60));
     assert!(config.session.classes.values().all(|class| class.serve_stale.is_none()));
-    assert_eq!(config.http.throttle, 60);
-    assert_eq!(config.binding.ip, BindingPolicy::Record);
-    assert!(config.encryption.keys.is_none() && config.token.keys.is_none());
+    assert!(config.encryption.keys.is_none());
     assert_eq!(
         config.otlp,
         OtlpSettings {

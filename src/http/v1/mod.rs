@@ -4,6 +4,7 @@ mod activity;
 mod cart;
 mod data;
 mod events;
+mod exchange;
 mod fleet;
 mod rotate;
 mod sessions;
@@ -35,5 +36,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(users::list, users::end))
         .routes(routes!(fleet::stats))
         .routes(routes!(fleet::servers))
+        .routes(routes!(exchange::exchange))
+        .routes(routes!(exchange::published))
         .routes(routes!(events::events))
 }

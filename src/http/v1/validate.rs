@@ -13,25 +13,21 @@ use crate::http::problem::ApiError;
 use crate::http::schema;
 use crate::http::state::ApiState;
 use crate::session::Session;
-use crate::sessions::{Freshness, Presented, Validation};
+use crate::sessions::{ClientTraits, Freshness, InvalidReason, Presented, Validation};
 
 /// A token to be judged.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(
-    dead_code,
-    reason = "what only a binding policy judges is accepted, and means nothing without one"
-)]
 pub(in crate::http) struct ValidateBody {
     /// What the client sent: the token, or the value of its cookie, whose signature is then checked.
     token: String,
-    /// What identifies the client's device.
+    /// What identifies the client's device; judged by the policy `binding.fingerprint`.
     fingerprint: Option<String>,
     /// The CSRF token that came along, to be judged too.
     csrf_token: Option<String>,
-    /// The client's address.
+    /// The client's address; held by `binding.ip` against the session's metadata `ip`.
     ip: Option<String>,
-    /// The client's user agent.
+    /// The client's user agent; held by `binding.user_agent` against the session's metadata `user_agent`.
     user_agent: Option<String>,
     /// Whether this is a use of the session, which slides its expiry; it is where this is left out.
     touch: Option<bool>,
@@ -49,7 +45,8 @@ pub(in crate::http) struct ValidateAnswer {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<schema::Session>)]
     session: Option<Arc<Session>>,
-    /// `session_not_found`, `session_expired` or `csrf_mismatch`.
+    /// `session_not_found`, `session_expired`, `csrf_mismatch`, `fingerprint_mismatch` (the client is another one) or
+    /// `reauthentication_required`.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
 }
@@ -70,11 +67,21 @@ pub(in crate::http) async fn validate(
     let presented = Presented {
         token: &token,
         csrf_token: body.csrf_token.as_deref(),
+        client: ClientTraits {
+            fingerprint: body.fingerprint.as_deref(),
+            ip: body.ip.as_deref(),
+            user_agent: body.user_agent.as_deref(),
+        },
         touch: body.touch.unwrap_or(true),
         freshness: input::freshness(body.consistency, body.min_version),
     };
     let (session, reason) = match state.sessions().validate(presented).await? {
         Validation::Valid(valid) => (Some(valid.session), None),
+        Validation::Invalid(InvalidReason::SessionNotFound) => {
+            let metrics = state.sessions().metrics();
+            metrics.invalid_tokens.with_label_values(&["application"]).inc();
+            (None, Some(InvalidReason::SessionNotFound.as_str()))
+        }
         Validation::Invalid(reason) => (None, Some(reason.as_str())),
     };
     let valid = session.is_some();

@@ -1,8 +1,11 @@
 //! What browsers and gateways touch: cookies, the endpoints for browsers, forward auth.
 
 mod answers;
+mod binding;
 mod endpoints;
+mod exchange;
 mod forward_auth;
+mod guessing;
 mod nginx;
 mod signed_cookies;
 

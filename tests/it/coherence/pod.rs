@@ -91,6 +91,8 @@ impl Pod {
             migration: MigrationPolicy::default(),
             redo_window: Duration::from_secs(30),
             cache: Some(cache),
+            binding: cloakroom::sessions::Binding::default(),
+            recent_authentication: Duration::from_mins(10),
         };
         let parts = Parts {
             store,

@@ -55,6 +55,7 @@ async fn every_writer_drops_its_own_copy() {
     let presented = Presented {
         token: &token,
         csrf_token: None,
+        client: cloakroom::sessions::ClientTraits::default(),
         touch: false,
         freshness: FROM_MEMORY,
     };

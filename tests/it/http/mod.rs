@@ -20,7 +20,7 @@ use cloakroom::cluster::{Member, MemberState, Members, View};
 use cloakroom::http::caller::CallerAuth;
 use cloakroom::http::{ApiState, HttpSettings, router};
 use cloakroom::session::{Classes, ManualClock, Monotonic, ServerId, SystemRandom, Timestamp};
-use cloakroom::sessions::{CacheSettings, MigrationPolicy, Parts, Sessions, Settings};
+use cloakroom::sessions::{Binding, CacheSettings, MigrationPolicy, Parts, Sessions, Settings};
 use cloakroom::store::{MemoryStore, SessionStore};
 use cloakroom::telemetry::Metrics;
 use http_body_util::BodyExt as _;
@@ -44,6 +44,7 @@ pub(crate) struct Setup {
     pub(crate) settings: HttpSettings,
     pub(crate) store: Option<Arc<dyn SessionStore>>,
     pub(crate) cache: Option<CacheSettings>,
+    pub(crate) binding: Binding,
 }
 
 impl Setup {
@@ -69,6 +70,7 @@ impl Default for Setup {
             settings: HttpSettings::default(),
             store: None,
             cache: None,
+            binding: Binding::default(),
         }
     }
 }
@@ -111,6 +113,8 @@ impl Api {
             rotation_grace: Duration::from_secs(10),
             limit: None,
             migration: MigrationPolicy::default(),
+            binding: setup.binding,
+            recent_authentication: Duration::from_mins(10),
             redo_window: Duration::from_secs(30),
             cache: setup.cache,
         };
@@ -207,7 +211,7 @@ impl Answer {
         }
         assert_eq!(self.header("content-type"), "application/problem+json");
         assert_eq!(self.header("cache-control"), "no-store");
-        assert_eq!(self.headers.contains_key("retry-after"), status == 503);
+        assert_eq!(self.headers.contains_key("retry-after"), [429, 503].contains(&status));
     }
 
     #[track_caller]
