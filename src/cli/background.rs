@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use tokio_util::sync::{CancellationToken, DropGuard};
+use tracing::Instrument as _;
 
 use crate::cluster::{Leadership, MemberState, Members, Membership, View};
 use crate::coherence::Transport;
@@ -18,6 +19,7 @@ use crate::sessions::Sessions;
 const FLUSH_EVERY: Duration = Duration::from_millis(100);
 const REDO_EVERY: Duration = Duration::from_millis(500);
 const PING_EVERY: Duration = Duration::from_millis(500);
+const CHECK_EVERY: Duration = Duration::from_secs(10);
 const COVER_EVERY: Duration = Duration::from_millis(50);
 const ANNOUNCE_EVERY: Duration = Duration::from_secs(2);
 /// A server that was not heard of for so long has left.
@@ -61,21 +63,22 @@ impl Background {
         let (state, announced) = watch::channel(MemberState::Live);
         let (lead, leads) = watch::channel(false);
         let mut tasks = JoinSet::new();
-        tasks.spawn(flush(duties.sessions.clone()));
-        tasks.spawn(redo(duties.sessions.clone()));
-        tasks.spawn(await_store(duties.clone()));
+        tasks.spawn(flush(duties.sessions.clone()).in_current_span());
+        tasks.spawn(redo(duties.sessions.clone()).in_current_span());
+        tasks.spawn(check_store(duties.clone()).in_current_span());
         let stop = CancellationToken::new();
         let (covered, transport) = (duties.sessions.clone(), Arc::clone(&duties.transport));
         let until = stop.clone();
-        tasks.spawn(async move { covered.keep_covered(transport, until).await });
-        tasks.spawn(await_cover(duties.clone()));
-        tasks.spawn(announce(duties.clone(), announced.clone()));
-        tasks.spawn(campaign(duties.clone(), announced, lead));
+        let covering = async move { covered.keep_covered(transport, until).await };
+        tasks.spawn(covering.in_current_span());
+        tasks.spawn(await_cover(duties.clone()).in_current_span());
+        tasks.spawn(announce(duties.clone(), announced.clone()).in_current_span());
+        tasks.spawn(campaign(duties.clone(), announced, lead).in_current_span());
         let sessions = duties.sessions.clone();
-        tasks.spawn(while_leading(leads.clone(), move || sweep(sessions.clone()), || ()));
+        tasks.spawn(while_leading(leads.clone(), move || sweep(sessions.clone()), || ()).in_current_span());
         let (sessions, counted) = (duties.sessions.clone(), duties.sessions.clone());
         let hide = move || counted.hide_counts();
-        tasks.spawn(while_leading(leads, move || count(sessions.clone()), hide));
+        tasks.spawn(while_leading(leads, move || count(sessions.clone()), hide).in_current_span());
         Self {
             duties,
             state,
@@ -108,17 +111,17 @@ impl Background {
 }
 
 /// One log line a change of state, not one a try.
-struct Reporter {
+pub(super) struct Reporter {
     task: &'static str,
     failing: bool,
 }
 
 impl Reporter {
-    fn new(task: &'static str) -> Self {
+    pub(super) fn new(task: &'static str) -> Self {
         Self { task, failing: false }
     }
 
-    fn note<T, E: std::fmt::Display>(&mut self, outcome: Result<T, E>) -> Option<T> {
+    pub(super) fn note<T, E: std::fmt::Display>(&mut self, outcome: Result<T, E>) -> Option<T> {
         match outcome {
             Ok(value) => {
                 if std::mem::take(&mut self.failing) {
@@ -165,14 +168,21 @@ async fn redo(sessions: Sessions) {
     }
 }
 
-async fn await_store(duties: Duties) {
+/// Says when the store has answered for the first time, and goes on checking that it is the same.
+async fn check_store(duties: Duties) {
     let mut reporter = Reporter::new("reach the store");
     let mut ticks = ticks(PING_EVERY);
     loop {
         ticks.tick().await;
         if reporter.note(duties.sessions.ping().await).is_some() {
-            return duties.readiness.store_has_answered();
+            duties.readiness.store_has_answered();
+            break;
         }
+    }
+    // A store that was flushed gets its layout record back, and one that was exchanged is noticed.
+    loop {
+        tokio::time::sleep(CHECK_EVERY).await;
+        reporter.note(duties.sessions.ping().await);
     }
 }
 

@@ -1,11 +1,19 @@
-//! One server: the façade, its background and its two listeners, from the first bind to the last good-bye.
+//! One server: its two listeners, the façade and its background, from the first bind to the last good-bye.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use ::http::Request;
 use axum::Router;
+use axum::body::Body;
+use axum::response::Response;
+use axum::routing::future::RouteFuture;
+use hyper::body::Incoming;
 use tokio::sync::watch;
+use tower_service::Service;
 
 use super::background::{Background, Duties};
 use super::failure::Failure;
@@ -20,22 +28,10 @@ use crate::session::{Clock, Random};
 use crate::sessions::{Parts, Sessions, Settings};
 use crate::telemetry::Metrics;
 
-/// What a server is made of.
+/// What a server is made of, beside its store.
 pub struct Plan {
-    /// What the façade is told.
-    pub settings: Settings,
-    /// The store of record and the fleet.
-    pub opened: Opened,
-    /// Where it counts.
-    pub metrics: Metrics,
-    /// The clocks.
-    pub clock: Arc<dyn Clock>,
-    /// The source of randomness.
-    pub random: Arc<dyn Random>,
-    /// How callers prove who they are.
-    pub callers: CallerAuth,
-    /// What the handlers are told.
-    pub http: HttpSettings,
+    /// What the core is made of.
+    pub frame: Frame,
     /// Where the API listens.
     pub listen: SocketAddr,
     /// Where metrics and health listen.
@@ -50,58 +46,90 @@ pub struct Plan {
     pub drain: Duration,
 }
 
+/// What a server's core is made of, beside its store.
+#[derive(Clone)]
+pub struct Frame {
+    /// Where it counts.
+    pub metrics: Metrics,
+    /// The clocks.
+    pub clock: Arc<dyn Clock>,
+    /// The source of randomness.
+    pub random: Arc<dyn Random>,
+    /// How callers prove who they are.
+    pub callers: CallerAuth,
+    /// What the handlers are told.
+    pub http: HttpSettings,
+    /// True from the first signal on.
+    pub draining: watch::Receiver<bool>,
+}
+
+impl Frame {
+    /// Puts the core together over an open store.
+    pub fn fill(self, settings: Settings, opened: Opened) -> Core {
+        let (view, seen) = watch::channel(View::default());
+        let parts = Parts {
+            store: opened.store,
+            clock: self.clock,
+            random: self.random,
+            view: seen,
+            metrics: self.metrics,
+        };
+        let sessions = Sessions::new(settings, parts);
+        let api = ApiState::new(sessions.clone(), self.callers, self.http, self.draining);
+        Core {
+            router: http::router(api),
+            duties: Duties {
+                sessions,
+                membership: opened.membership,
+                leadership: opened.leadership,
+                transport: opened.transport,
+                readiness: Readiness::default(),
+                view,
+            },
+        }
+    }
+}
+
+/// What answers the requests of a server, and what it does besides.
+pub struct Core {
+    router: Router,
+    duties: Duties,
+}
+
+impl Core {
+    /// The façade.
+    pub fn sessions(&self) -> &Sessions {
+        &self.duties.sessions
+    }
+}
+
 /// A server that has its addresses and serves as soon as it runs.
 pub struct Replica {
-    sessions: Sessions,
     traffic: Listener,
     admin: Listener,
-    router: Router,
+    gate: Gate,
     admin_router: Router,
-    duties: Duties,
+    readiness: Readiness,
     drain: Drain,
 }
 
 impl Replica {
-    /// Puts a server together and binds its addresses.
-    pub fn bind(plan: Plan, shutdown: &Shutdown) -> Result<Self, Failure> {
-        let metrics = plan.metrics;
+    /// Binds the addresses.
+    pub fn bind(plan: Plan) -> Result<Self, Failure> {
+        let Frame { metrics, http, .. } = &plan.frame;
         let readiness = Readiness::default();
-        let (view, seen) = watch::channel(View::default());
-        let parts = Parts {
-            store: plan.opened.store,
-            clock: plan.clock,
-            random: plan.random,
-            view: seen,
-            metrics: metrics.clone(),
-        };
-        let sessions = Sessions::new(plan.settings, parts);
-        let api = ApiState::new(sessions.clone(), plan.callers, plan.http, shutdown.draining());
-        let duties = Duties {
-            sessions: sessions.clone(),
-            membership: plan.opened.membership,
-            leadership: plan.opened.leadership,
-            transport: plan.opened.transport,
-            readiness: readiness.clone(),
-            view,
-        };
         Ok(Self {
-            sessions,
             traffic: Listener::bind(Role::Traffic, plan.listen, plan.tls, plan.limits, metrics.clone())?,
             admin: Listener::bind(Role::Admin, plan.admin_listen, None, Limits::default(), metrics.clone())?,
-            router: http::router(api),
-            admin_router: admin::router(metrics, readiness),
-            duties,
+            gate: Gate::new(http::waiting_router(http, metrics)),
+            admin_router: admin::router(metrics.clone(), readiness.clone()),
+            readiness,
             drain: Drain {
-                requested: shutdown.draining(),
+                requested: plan.frame.draining,
                 grace: plan.grace,
                 limit: plan.drain,
             },
         })
-    }
-
-    /// The façade.
-    pub fn sessions(&self) -> &Sessions {
-        &self.sessions
     }
 
     /// Where the API listens.
@@ -114,21 +142,28 @@ impl Replica {
         self.admin.local_addr()
     }
 
-    /// Serves until the first signal, then drains; a second signal aborts.
+    /// Serves until the first signal, then drains; a second signal aborts. Until the core is there, every request is
+    /// answered 503; where it fails, the server does.
     ///
     /// In this order: unready and draining in the eyes of the fleet; a grace, until load balancers have noticed; the
     /// requests in flight; the uses that wait to be recorded, the leader's lease, the membership; last of all the admin
     /// listener, so that probes and metrics see the drain.
-    pub async fn run(self, shutdown: &Shutdown) -> Result<(), Failure> {
+    pub async fn run(
+        self,
+        core: impl Future<Output = Result<Core, Failure>>,
+        shutdown: &Shutdown,
+    ) -> Result<(), Failure> {
         tokio::select! {
-            () = self.serve(shutdown) => Ok(()),
+            outcome = self.serve(core, shutdown) => outcome,
             () = shutdown.aborted() => Err(Failure::Aborted),
         }
     }
 
-    async fn serve(self, shutdown: &Shutdown) {
-        let readiness = self.duties.readiness.clone();
-        let mut background = Background::start(self.duties);
+    async fn serve(
+        self,
+        core: impl Future<Output = Result<Core, Failure>>,
+        shutdown: &Shutdown,
+    ) -> Result<(), Failure> {
         let (end_admin, admin_ends) = watch::channel(false);
         let admin_drain = Drain {
             requested: admin_ends,
@@ -136,17 +171,79 @@ impl Replica {
             limit: Duration::from_secs(1),
         };
         let admin = self.admin.serve(self.admin_router, admin_drain);
+        let traffic = self.traffic.serve(self.gate.clone(), self.drain);
+        let (gate, readiness) = (self.gate, self.readiness);
         let until_drained = async {
-            let leave_the_fleet = async {
+            let work = async {
+                let mut background = tokio::select! {
+                    core = core => Some(begin(core?, &gate, &readiness)),
+                    () = shutdown.requested() => None,
+                };
                 shutdown.requested().await;
                 readiness.drain();
-                background.drain();
+                if let Some(background) = &mut background {
+                    background.drain();
+                }
+                Ok::<_, Failure>(background)
             };
-            tokio::join!(self.traffic.serve(self.router, self.drain), leave_the_fleet);
-            background.stop().await;
+            let (_, background) = tokio::try_join!(async { Ok(traffic.await) }, work)?;
+            if let Some(mut background) = background {
+                background.stop().await;
+            }
             end_admin.send_replace(true);
+            Ok::<_, Failure>(())
         };
-        tokio::join!(until_drained, admin);
-        tracing::info!(server_id = %self.sessions.server_id(), "stopped");
+        tokio::try_join!(until_drained, async { Ok(admin.await) })?;
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+/// Lets the traffic through to the core, and starts what that does besides.
+fn begin(core: Core, gate: &Gate, readiness: &Readiness) -> Background {
+    gate.open(core.router);
+    Background::start(Duties {
+        readiness: readiness.clone(),
+        ..core.duties
+    })
+}
+
+/// Leads requests to one router until another is there. Cheap to clone.
+#[derive(Clone)]
+struct Gate {
+    waiting: Router,
+    open: Arc<OnceLock<Router>>,
+}
+
+impl Gate {
+    fn new(waiting: Router) -> Self {
+        Self {
+            waiting,
+            open: Arc::default(),
+        }
+    }
+
+    /// From now on requests go to `router`.
+    fn open(&self, router: Router) {
+        // There is one core: nothing opens the gate twice.
+        let _ = self.open.set(router);
+    }
+}
+
+impl Service<Request<Incoming>> for Gate {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = RouteFuture<Infallible>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        // A router is always ready.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+        match self.open.get() {
+            Some(router) => router.clone().call(request),
+            None => self.waiting.call(request),
+        }
     }
 }

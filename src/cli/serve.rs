@@ -6,12 +6,13 @@ use std::time::Duration;
 use super::args::ServeArgs;
 use super::callers::Callers;
 use super::failure::Failure;
-use super::replica::{Plan, Replica};
+use super::replica::{Core, Frame, Plan, Replica};
 use super::signals::Shutdown;
 use super::{settings, store};
 use crate::config::{Config, LogSettings};
 use crate::http::listener::Tls;
 use crate::session::{Clock, Random, SystemClock, SystemRandom};
+use crate::sessions::Settings;
 use crate::telemetry::{self, LogFormat, Metrics};
 
 /// How long load balancers have to notice that a server is unready, at most; a quarter of the drain where that is less.
@@ -26,26 +27,26 @@ pub async fn run(args: &ServeArgs) -> Result<(), Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let callers = Callers::from_settings(&config.jwt, Arc::clone(&clock));
     warn_of_what_is_not_for_production(&config);
-    let plan = plan(&config, clock, &callers).await?;
-    Replica::bind(plan, &shutdown)?.run(&shutdown).await
+    let settings = settings::for_sessions(&config)?;
+    let frame = Frame {
+        metrics: Metrics::new()?,
+        clock,
+        random: Arc::new(SystemRandom) as Arc<dyn Random>,
+        callers: callers.auth.clone(),
+        http: settings::for_http(&config),
+        draining: shutdown.draining(),
+    };
+    let replica = Replica::bind(plan(&config, frame.clone())?)?;
+    let core = Box::pin(open_core(&config, settings, frame));
+    Box::pin(replica.run(core, &shutdown)).await
 }
 
-async fn plan(config: &Config, clock: Arc<dyn Clock>, callers: &Callers) -> Result<Plan, Failure> {
-    let random: Arc<dyn Random> = Arc::new(SystemRandom);
-    let metrics = Metrics::new()?;
-    let opened = store::open_store(config, &clock, &random, &metrics).await?;
-    let cache = settings::for_cache(config, &*opened.transport).await;
+fn plan(config: &Config, frame: Frame) -> Result<Plan, Failure> {
     let tls = config.tls.pair().map(|(certificate, key)| Tls::load(certificate, key));
     let drain = config.shutdown.drain.get();
     let local = config.server.listen.ip().is_loopback();
     Ok(Plan {
-        settings: settings::for_sessions(config, opened.redo_window, cache)?,
-        opened,
-        metrics,
-        clock,
-        random,
-        callers: callers.auth.clone(),
-        http: settings::for_http(config),
+        frame,
         listen: config.server.listen,
         admin_listen: config.server.admin_listen,
         tls: tls.transpose()?.map(Arc::new),
@@ -58,6 +59,19 @@ async fn plan(config: &Config, clock: Arc<dyn Clock>, callers: &Callers) -> Resu
         },
         drain,
     })
+}
+
+/// Waits for the store, for as long as that takes.
+async fn open_core(config: &Config, settings: Settings, frame: Frame) -> Result<Core, Failure> {
+    let opened = store::open_store(config, &frame.clock, &frame.random, &frame.metrics).await?;
+    let cache = settings::for_cache(config, &*opened.transport).await;
+    let redo_window = opened.redo_window;
+    let settings = Settings {
+        redo_window,
+        cache,
+        ..settings
+    };
+    Ok(frame.fill(settings, opened))
 }
 
 fn warn_of_what_is_not_for_production(config: &Config) {

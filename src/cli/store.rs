@@ -1,21 +1,27 @@
 //! Which store of record a server works with, and how it learns of its fleet.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
+use super::background::Reporter;
 use super::failure::Failure;
 use crate::cluster::{Leadership, LocalFleet, Membership};
 use crate::coherence::Transport;
-use crate::config::{Config, Period, RedisSettings};
+use crate::config::{Config, Period, RedisSettings, Secret, WATCH_INTERVAL, Watched};
 use crate::session::{Clock, Random};
 use crate::store::redis::{Credentials, RedisOptions, RedisStore};
-use crate::store::{MemoryStore, SessionStore};
+use crate::store::{MemoryStore, SessionStore, StoreError};
 use crate::telemetry::Metrics;
 
 /// What a failover may take beyond the cluster's node timeout: votes, replication lag, and a margin.
 const REDO_MARGIN: Duration = Duration::from_secs(45);
+/// The pause between two tries to open the store.
+const OPEN_EVERY: Duration = Duration::from_millis(250);
 
 /// The store of record, and the fleet around it.
 #[derive(Clone)]
@@ -32,7 +38,7 @@ pub struct Opened {
     pub redo_window: Duration,
 }
 
-/// Opens the store that the settings name: Redis, or else this process's memory.
+/// Opens the store that the settings name: this process's memory, or Redis, for which it waits as long as it takes.
 pub async fn open_store(
     config: &Config,
     clock: &Arc<dyn Clock>,
@@ -47,28 +53,27 @@ pub async fn open_store(
 }
 
 async fn open_redis(redis: &RedisSettings, random: &Arc<dyn Random>, metrics: &Metrics) -> Result<Opened, Failure> {
-    let password = redis
-        .password
-        .as_ref()
-        .map(|password| password.value().expose().to_owned());
-    let credentials = Credentials {
-        username: redis.username.clone(),
-        password,
-    };
+    let mut login = RedisLogin::new(redis);
     let options = RedisOptions {
         urls: redis.urls.iter().map(|url| url.expose().to_owned()).collect(),
         prefix: redis.prefix.clone(),
-        credentials: Arc::new(ArcSwap::from_pointee(credentials)),
+        credentials: Arc::clone(&login.credentials),
         ca_file: redis.ca_file.clone(),
         connect_timeout: redis.connect_timeout.get(),
         response_timeout: redis.response_timeout.get(),
         node_timeout: redis.node_timeout.map(Period::get),
     };
-    let store = Arc::new(RedisStore::connect(options, Arc::clone(random), metrics.clone()).await?);
+    RedisStore::check(&options, metrics).map_err(Failure::Setting)?;
+    let store = tokio::select! {
+        store = connect(&options, random, metrics) => Arc::new(store?),
+        never = login.follow(|| {}) => match never {},
+    };
     let node_timeout = match redis.node_timeout {
         Some(given) => Some(given.get()),
         None => store.node_timeout().await,
     };
+    let connected = Arc::clone(&store);
+    tokio::spawn(async move { login.follow(|| connected.reconnect()).await });
     Ok(Opened {
         transport: Arc::clone(&store) as Arc<dyn Transport>,
         redo_window: node_timeout.unwrap_or_default() + REDO_MARGIN,
@@ -76,6 +81,83 @@ async fn open_redis(redis: &RedisSettings, random: &Arc<dyn Random>, metrics: &M
         leadership: Arc::clone(&store) as Arc<dyn Leadership>,
         store,
     })
+}
+
+/// Tries until Redis answers; fails where what it answers will not change by itself, such as another layout.
+async fn connect(
+    options: &RedisOptions,
+    random: &Arc<dyn Random>,
+    metrics: &Metrics,
+) -> Result<RedisStore, StoreError> {
+    let mut reporter = Reporter::new("open the store");
+    loop {
+        match RedisStore::connect(options.clone(), Arc::clone(random), metrics.clone()).await {
+            Err(error @ StoreError::Unavailable(_)) => {
+                reporter.note::<(), _>(Err(error));
+            }
+            Err(other) => return Err(other),
+            Ok(store) => {
+                reporter.note::<_, StoreError>(Ok(()));
+                return Ok(store);
+            }
+        }
+        tokio::time::sleep(OPEN_EVERY).await;
+    }
+}
+
+/// A password and where its changes are told.
+type Password = (Arc<Watched<Secret>>, watch::Receiver<Arc<Secret>>);
+
+/// Who this server is to Redis, and the file that may change it.
+struct RedisLogin {
+    credentials: Arc<ArcSwap<Credentials>>,
+    username: Option<String>,
+    /// Nothing where no password is set, or where the URL holds it.
+    password: Option<Password>,
+}
+
+impl RedisLogin {
+    fn new(redis: &RedisSettings) -> Self {
+        let username = redis.username.clone();
+        let credentials = Credentials {
+            username: username.clone(),
+            password: redis
+                .password
+                .as_ref()
+                .map(|password| password.value().expose().to_owned()),
+        };
+        let watched = redis.password.as_ref().map(|password| Arc::new(password.watch()));
+        Self {
+            credentials: Arc::new(ArcSwap::from_pointee(credentials)),
+            username,
+            password: watched.map(|watched| {
+                let news = watched.subscribe();
+                (watched, news)
+            }),
+        }
+    }
+
+    /// Takes over each new password, and says so; never ends.
+    async fn follow(&mut self, changed: impl Fn()) -> Infallible {
+        let Some((watched, news)) = &mut self.password else {
+            return std::future::pending().await;
+        };
+        let adopt = async {
+            while news.changed().await.is_ok() {
+                let password = news.borrow_and_update().expose().to_owned();
+                self.credentials.store(Arc::new(Credentials {
+                    username: self.username.clone(),
+                    password: Some(password),
+                }));
+                changed();
+            }
+        };
+        tokio::join!(
+            adopt,
+            Arc::clone(watched).follow(WATCH_INTERVAL, CancellationToken::new())
+        );
+        std::future::pending().await
+    }
 }
 
 /// A store in this process's memory, and a fleet of the servers in this process.

@@ -62,6 +62,12 @@ impl Section for JwtSettings {
                 format!("{} is not an http:// or https:// URL without credentials", quote(url)),
             );
         }
+        if self.jwks_url.is_some() && self.jwks_file.is_some() {
+            checks.fail_among(
+                &["jwt.jwks_file", "jwt.jwks_url"],
+                "the keys come from one place: give jwt.jwks_url or jwt.jwks_file, not both",
+            );
+        }
     }
 }
 

@@ -16,11 +16,6 @@ const NOT_YET: &[(&str, &str)] = &[
     ),
     ("encryption", "session data cannot be encrypted in this version"),
     ("binding", "sessions cannot be bound to a client in this version"),
-    ("cookie.secrets", "cookies cannot be signed in this version"),
-    (
-        "cookie.preset",
-        "the default form of the cookie is the only one in this version",
-    ),
     (
         "http.cors_origins",
         "calls from other origins are not supported in this version",
@@ -59,21 +54,10 @@ mod tests {
 
     #[test]
     fn patterns_cover_whole_levels() {
-        for key in [
-            "token.keys",
-            "token.keys_file",
-            "coherence.max_age",
-            "session.classes.normal.serve_stale",
-        ] {
+        for key in ["token.keys", "token.keys_file", "session.classes.normal.serve_stale"] {
             assert!(refusal(key).is_some(), "{key}");
         }
-        for key in [
-            "cookie.secrets",
-            "cookie.secrets_file",
-            "otlp.endpoint",
-            "binding.ip",
-            "auth.cache_for",
-        ] {
+        for key in ["otlp.endpoint", "binding.ip", "auth.cache_for"] {
             assert!(refusal(key).is_some(), "{key}");
         }
         for key in [

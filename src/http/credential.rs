@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 
@@ -11,7 +13,7 @@ use crate::sessions::{Freshness, InvalidReason, Presented, ValidSession, Validat
 pub(super) async fn session_of(state: &ApiState, headers: &HeaderMap) -> Result<ValidSession, ApiError> {
     let token = token(state, headers).ok_or(ApiError::SessionRefused(InvalidReason::SessionNotFound))?;
     let presented = Presented {
-        token,
+        token: &token,
         csrf_token: None,
         touch: true,
         freshness: Freshness::default(),
@@ -22,7 +24,7 @@ pub(super) async fn session_of(state: &ApiState, headers: &HeaderMap) -> Result<
     }
 }
 
-fn token<'a>(state: &ApiState, headers: &'a HeaderMap) -> Option<&'a str> {
+fn token<'a>(state: &ApiState, headers: &'a HeaderMap) -> Option<Cow<'a, str>> {
     let settings = state.settings();
     let from_cookie = cookie::find(headers, &settings.cookie.name);
     let from_header = if settings.session_header {
@@ -31,8 +33,8 @@ fn token<'a>(state: &ApiState, headers: &'a HeaderMap) -> Option<&'a str> {
         SessionHeader::None
     };
     match (from_cookie, from_header) {
-        (CookieCredential::Value(token), SessionHeader::None)
-        | (CookieCredential::None, SessionHeader::Token(token)) => Some(token),
+        (CookieCredential::Value(value), SessionHeader::None) => state.set_cookie().seal().open(value),
+        (CookieCredential::None, SessionHeader::Token(token)) => Some(Cow::Borrowed(token)),
         _ => None,
     }
 }

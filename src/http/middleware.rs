@@ -17,16 +17,17 @@ use tracing::Instrument as _;
 
 use super::problem::ApiError;
 use super::route_metrics::RouteTable;
-use super::state::ApiState;
+use super::settings::HttpSettings;
 use super::v1::EVENTS_PATH;
 use crate::session::{Random as _, SystemRandom};
+use crate::telemetry::Metrics;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// What every request passes, in one layer: each layer more would cost an allocation on each request.
 struct Stack {
-    state: ApiState,
+    settings: HttpSettings,
     routes: RouteTable,
     in_flight: IntGauge,
     slots: Semaphore,
@@ -34,14 +35,18 @@ struct Stack {
 }
 
 /// Puts the middleware before a router whose routes are described.
-pub(super) fn apply(router: Router, state: ApiState, description: &utoipa::openapi::OpenApi) -> Router {
-    let metrics = state.sessions().metrics();
+pub(super) fn apply(
+    router: Router,
+    settings: &HttpSettings,
+    metrics: &Metrics,
+    description: &utoipa::openapi::OpenApi,
+) -> Router {
     let stack = Arc::new(Stack {
         routes: RouteTable::new(metrics, description.paths.paths.keys().cloned()),
         in_flight: metrics.http_in_flight.clone(),
-        slots: Semaphore::new(state.settings().max_concurrent),
+        slots: Semaphore::new(settings.max_concurrent),
         request_ids: RequestIds::new(),
-        state,
+        settings: settings.clone(),
     });
     router.layer(axum::middleware::from_fn_with_state(stack, pass))
 }
@@ -98,7 +103,7 @@ fn vary(route: Option<&str>) -> HeaderValue {
 
 impl Stack {
     async fn serve(&self, request: Request, next: Next, route: Option<&str>) -> Result<Response, ApiError> {
-        let settings = self.state.settings();
+        let settings = &self.settings;
         if header_bytes(request.headers()) > settings.max_header_bytes {
             let limit = settings.max_header_bytes;
             return Err(ApiError::HeadersTooLarge { limit });

@@ -15,18 +15,22 @@ mod openapi;
 mod problem;
 mod route_metrics;
 mod schema;
+mod seal;
 mod settings;
 mod state;
 mod v1;
 
 pub use openapi::openapi;
-pub use settings::{CookieSettings, HttpSettings, Priority, SameSite};
+pub use seal::CookieSecrets;
+pub use settings::{CookiePreset, CookieSettings, HttpSettings, Priority, SameSite};
 pub use state::ApiState;
 
 use axum::Router;
 use axum::routing::any;
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt as _};
 use utoipa_axum::routes;
+
+use crate::telemetry::Metrics;
 
 /// The traffic listener's whole surface, with its middleware.
 pub fn router(state: ApiState) -> Router {
@@ -35,7 +39,18 @@ pub fn router(state: ApiState) -> Router {
         .fallback(problem::not_found)
         .method_not_allowed_fallback(problem::method_not_allowed)
         .with_state(state.clone());
-    middleware::apply(router, state, &description)
+    middleware::apply(router, state.settings(), state.sessions().metrics(), &description)
+}
+
+/// What the traffic listener answers until the store is open: the truth about no session is known yet.
+pub fn waiting_router(settings: &HttpSettings, metrics: &Metrics) -> Router {
+    let nothing_known = async || problem::ApiError::Unavailable("the store has not answered since the start");
+    middleware::apply(
+        Router::new().fallback(nothing_known),
+        settings,
+        metrics,
+        &openapi::base(),
+    )
 }
 
 /// Every route with its description. There is no other way to add one: so none is left out of the description.

@@ -90,7 +90,7 @@ impl Cache {
                 bytes: settings.max_bytes,
             },
         }));
-        let (samples, taken) = mpsc::channel(SAMPLES);
+        let (sender, taken) = mpsc::channel(SAMPLES);
         let sampler = Sampler {
             l1: Arc::clone(&l1),
             taken,
@@ -104,7 +104,7 @@ impl Cache {
                 l1,
                 hits: AtomicU64::new(0),
                 reads_from_l1,
-                samples,
+                samples: sender,
                 own_changes,
                 metrics,
             },
@@ -151,14 +151,15 @@ impl Cache {
         self.l1.drop_own(id);
     }
 
+    /// Rule W2 for a change that is about to be sent: memory's copy goes with what this gives.
+    pub(super) fn own_copy(&self, id: SessionId, clock: &dyn Clock) -> OwnCopy<'_> {
+        self.own_changes.begin(&id, clock.monotonic());
+        OwnCopy { l1: &self.l1, id }
+    }
+
     /// Rule W3: this server ended the session.
     pub(super) fn end(&self, id: &SessionId, now: Monotonic) {
         self.l1.end(id, now);
-    }
-
-    /// A change of a session is about to be sent.
-    pub(super) fn will_change(&self, id: &SessionId, now: Monotonic) {
-        self.own_changes.begin(id, now);
     }
 
     pub(super) fn show(&self) {
@@ -172,6 +173,18 @@ impl Cache {
 
     pub(super) fn covered(&self) -> usize {
         self.l1.cover().covered()
+    }
+}
+
+/// Memory's copy of a session while this server changes it; the copy goes with it, answered or cancelled.
+pub(super) struct OwnCopy<'a> {
+    l1: &'a SessionL1,
+    id: SessionId,
+}
+
+impl Drop for OwnCopy<'_> {
+    fn drop(&mut self) {
+        self.l1.drop_own(&self.id);
     }
 }
 
@@ -216,6 +229,10 @@ impl Sessions {
     /// Rules F1 and F3: joins a read that is under way, or reads, and keeps what may be kept.
     async fn read_through(&self, cache: &Cache, id: SessionId) -> Result<Lookup> {
         let clock = || self.0.clock.monotonic();
+        // An end that was never answered is known for longer than L1 remembers it.
+        if self.0.redo.contains(&id) {
+            return Ok(Lookup::Missing);
+        }
         let fill = match cache.l1.begin_fill(&id, clock).await {
             Begun::Ended => return Ok(Lookup::Missing),
             Begun::Joined(served) => {
@@ -236,6 +253,9 @@ impl Sessions {
             other => {
                 // Rule A: nothing is held under an alias; and neither is absence, nor what has expired.
                 fill.absent();
+                if self.took_too_long(sent) {
+                    return self.read_again(id).await;
+                }
                 return Ok(self.unless_ended(other));
             }
         };
@@ -257,10 +277,13 @@ impl Sessions {
 
     /// Where the read may become an entry, it goes to the node whose connection covers the bucket.
     async fn read_for(&self, fill: &Fill<'_, SessionId, Held, Product>, id: SessionId) -> Result<(Lookup, Source)> {
-        if let Some(connection) = fill.connection()
-            && let Ok(lookup) = self.0.store.get_covered(id, connection).await
-        {
-            return Ok((lookup, Source::Asked));
+        if let Some(connection) = fill.connection() {
+            match self.0.store.get_covered(id, connection).await {
+                Ok(lookup) => return Ok((lookup, Source::Asked)),
+                // A desynchronised connection is told of, never passed over (S51).
+                Err(error @ StoreError::Mismatch) => return Err(error.into()),
+                Err(_) => {}
+            }
         }
         Ok((self.0.store.get(id).await?, Source::Elsewhere))
     }
@@ -269,15 +292,19 @@ impl Sessions {
     async fn read_again(&self, id: SessionId) -> Result<Lookup> {
         let sent = self.0.clock.monotonic();
         let lookup = self.read_strong(id).await?;
-        let took = self.0.clock.monotonic().since(sent);
-        if self.0.settings.cache.is_some_and(|cache| took > cache.staleness_bound) {
+        if self.took_too_long(sent) {
             return Err(StoreError::Unavailable("its answers take longer than the staleness bound".to_owned()).into());
         }
         Ok(lookup)
     }
 
+    fn took_too_long(&self, sent: Monotonic) -> bool {
+        let took = self.0.clock.monotonic().since(sent);
+        self.0.settings.cache.is_some_and(|cache| took > cache.staleness_bound)
+    }
+
     /// Whether the session is known to have ended, whatever the store may say of it after a failover (rule W3).
-    fn has_ended(&self, id: &SessionId) -> bool {
+    pub(super) fn has_ended(&self, id: &SessionId) -> bool {
         let heard = |cache: &Cache| cache.l1.has_ended(id, self.0.clock.monotonic());
         self.0.redo.contains(id) || self.0.cache.as_ref().is_some_and(heard)
     }

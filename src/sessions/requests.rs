@@ -169,7 +169,7 @@ pub struct Stats {
     pub by_server: std::collections::BTreeMap<String, u64>,
     /// How long the sessions lasted that ended since the beginning of yesterday (UTC).
     pub durations: Durations,
-    /// When the pass over the buckets ended, by this server's clock.
+    /// When the last of the buckets was counted, by the store's clock.
     pub as_of: Timestamp,
 }
 

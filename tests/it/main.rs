@@ -5,9 +5,12 @@
     reason = "a test that cannot go on should stop here and say why; clippy spares only the `#[test]` functions themselves"
 )]
 
+mod browser;
+mod contract;
 mod dev;
 mod harness;
 mod http;
 mod listener;
+mod redis_store;
 mod serve;
 mod support;

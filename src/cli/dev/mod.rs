@@ -10,19 +10,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
+use tracing::Instrument as _;
 
 use super::args::DevArgs;
 use super::background::MEMBER_TIMEOUT;
 use super::failure::Failure;
-use super::replica::{Plan, Replica};
+use super::replica::{Core, Frame, Plan, Replica};
 use super::serve::install_log;
 use super::signals::Shutdown;
-use super::store::Opened;
 use super::{settings, store};
 use crate::cluster::MemberState;
 use crate::config::{Config, Loaded, Origin};
 use crate::http::caller::CallerAuth;
 use crate::session::{Clock, Random, SystemClock, SystemRandom};
+use crate::sessions::Settings;
 use crate::telemetry::Metrics;
 use banner::{Banner, Place};
 
@@ -36,13 +37,13 @@ pub async fn run(args: &DevArgs) -> Result<(), Failure> {
     install_log(&loaded.config.log, level(&loaded))?;
     let config = loaded.config;
     let shutdown = Shutdown::on_signals()?;
-    let replicas = bind_fleet(&config, args.replicas, &shutdown).await?;
-    let first = replicas.first().map(Replica::sessions).ok_or_else(no_replica)?;
+    let fleet = bind_fleet(&config, args.replicas, &shutdown).await?;
+    let first = fleet.first().map(|(_, core)| core.sessions()).ok_or_else(no_replica)?;
     let seeds = seed::plant(first).await?;
-    let places = replicas
+    let places = fleet
         .iter()
-        .map(|replica| Place {
-            server_id: replica.sessions().server_id().to_string(),
+        .map(|(replica, core)| Place {
+            server_id: core.sessions().server_id().to_string(),
             traffic: replica.address(),
             admin: replica.admin_address(),
         })
@@ -57,7 +58,7 @@ pub async fn run(args: &DevArgs) -> Result<(), Failure> {
     };
     // Piped into something that has gone, the fleet still serves.
     let _ = write!(out, "{banner}").and_then(|()| out.flush());
-    serve_all(replicas, shutdown).await
+    serve_all(fleet, shutdown).await
 }
 
 /// The log would bury the curl lines: only what is wrong is told, unless a level was asked for.
@@ -73,58 +74,65 @@ fn no_replica() -> Failure {
     Failure::Setting("--replicas: at least 1".to_owned())
 }
 
-async fn bind_fleet(config: &Config, count: u16, shutdown: &Shutdown) -> Result<Vec<Replica>, Failure> {
+async fn bind_fleet(config: &Config, count: u16, shutdown: &Shutdown) -> Result<Vec<(Replica, Core)>, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let random: Arc<dyn Random> = Arc::new(SystemRandom);
     let opened = store::open_memory(&clock, &random)?;
     let block = ports::free_block(config.server.listen.port(), config.server.admin_listen.port(), count)?;
-    let mut replicas = Vec::new();
+    let mut fleet = Vec::new();
     for (index, (traffic, admin)) in block.into_iter().enumerate() {
         let mut own = config.clone();
         own.server.server_id = format!("dev-{}", index + 1);
         own.server.listen = SocketAddr::new(LOCALHOST, traffic);
         own.server.admin_listen = SocketAddr::new(LOCALHOST, admin);
-        let plan = plan(&own, &opened, &clock, &random).await?;
-        let server_id = plan.settings.server_id.clone();
-        replicas.push(Replica::bind(plan, shutdown)?);
+        let frame = Frame {
+            metrics: Metrics::new()?,
+            clock: Arc::clone(&clock),
+            random: Arc::clone(&random),
+            callers: CallerAuth::Open,
+            http: settings::for_http(&own),
+            draining: shutdown.draining(),
+        };
+        let settings = Settings {
+            cache: settings::for_cache(&own, &*opened.transport).await,
+            redo_window: opened.redo_window,
+            ..settings::for_sessions(&own)?
+        };
+        let server_id = settings.server_id.clone();
+        fleet.push((
+            Replica::bind(plan(&own, frame.clone()))?,
+            frame.fill(settings, opened.clone()),
+        ));
         // Known to all before any of them serves: none takes another for gone, and its sessions over.
         opened
             .membership
             .announce(&server_id, MemberState::Live, MEMBER_TIMEOUT)
             .await?;
     }
-    Ok(replicas)
+    Ok(fleet)
 }
 
-async fn plan(
-    config: &Config,
-    opened: &Opened,
-    clock: &Arc<dyn Clock>,
-    random: &Arc<dyn Random>,
-) -> Result<Plan, Failure> {
-    let cache = settings::for_cache(config, &*opened.transport).await;
-    Ok(Plan {
-        settings: settings::for_sessions(config, opened.redo_window, cache)?,
-        opened: opened.clone(),
-        metrics: Metrics::new()?,
-        clock: Arc::clone(clock),
-        random: Arc::clone(random),
-        callers: CallerAuth::Open,
-        http: settings::for_http(config),
+fn plan(config: &Config, frame: Frame) -> Plan {
+    Plan {
+        frame,
         listen: config.server.listen,
         admin_listen: config.server.admin_listen,
         tls: None,
         limits: settings::for_traffic(config),
         grace: Duration::ZERO,
         drain: DRAIN,
-    })
+    }
 }
 
-async fn serve_all(replicas: Vec<Replica>, shutdown: Shutdown) -> Result<(), Failure> {
+/// Every line of the log names its server.
+async fn serve_all(fleet: Vec<(Replica, Core)>, shutdown: Shutdown) -> Result<(), Failure> {
     let mut running = JoinSet::new();
-    for replica in replicas {
+    for (replica, core) in fleet {
         let shutdown = shutdown.clone();
-        running.spawn(async move { replica.run(&shutdown).await });
+        // The span is of the highest level: else a log of warnings would leave it out.
+        let span = tracing::error_span!("replica", server_id = %core.sessions().server_id());
+        let serving = async move { replica.run(std::future::ready(Ok(core)), &shutdown).await };
+        running.spawn(serving.instrument(span));
     }
     while let Some(ended) = running.join_next().await {
         ended.map_err(io::Error::other)??;

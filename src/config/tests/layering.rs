@@ -178,9 +178,6 @@ fn features_to_come_are_refused_by_name() {
         "http.throttle",
         "session.recent_authentication",
         "session.classes.normal.serve_stale",
-        "coherence.heartbeat",
-        "cookie.secrets",
-        "cookie.preset",
     ];
     for key in refused {
         let problem = problem_of(&[(key, "1")]);

@@ -19,6 +19,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tower_service::Service;
+use tracing::Instrument as _;
 
 pub use tls::{Tls, TlsError};
 
@@ -191,7 +192,7 @@ impl Listener {
                         stopping: stopping.clone(),
                         open,
                     };
-                    connections.spawn(connection.serve(stream, service.clone()));
+                    connections.spawn(connection.serve(stream, service.clone()).in_current_span());
                 }
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {

@@ -127,12 +127,12 @@ impl RedisStore {
                 _ => {}
             };
             let channels: Vec<_> = buckets.iter().map(|bucket| self.0.keys.events(*bucket)).collect();
-            let subscribed = async {
+            let opening = async {
                 let subscriber = Subscriber::connect(self.0.router.dialer(), &node.address, listener).await?;
                 subscriber.subscribe(&channels).await?;
                 Ok::<_, redis::RedisError>(subscriber)
             };
-            match subscribed.await {
+            match opening.await {
                 Ok(subscriber) => {
                     let key = self.0.keys.stream(buckets[0]);
                     lines.push(Line {

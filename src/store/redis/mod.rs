@@ -21,6 +21,7 @@ mod topology;
 mod transport;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use arc_swap::ArcSwap;
 use redis::Value;
@@ -52,12 +53,19 @@ struct Inner {
     metrics: Metrics,
     /// The nodes to which the transport's connections lead.
     lines: ArcSwap<transport::Lines>,
+    /// How many of those connections have ended: where INFO is refused, each may have been a failover (W3).
+    lines_ended: AtomicU64,
 }
 
 impl RedisStore {
+    /// Says what is wrong with the options that no patience mends: URLs and certificates that cannot be used.
+    pub fn check(options: &RedisOptions, metrics: &Metrics) -> std::result::Result<(), String> {
+        Dialer::new(options.clone(), metrics.clone())?.check()
+    }
+
     /// Connects, checks the layout record (and writes it in a fresh deployment) and says what is set amiss in Redis.
     ///
-    /// Fails where no node answers, and where the layout is another than this version's.
+    /// Fails with [`StoreError::Unavailable`] where no node answers, which may pass, and otherwise where the layout is another than this version's.
     pub async fn connect(options: RedisOptions, random: Arc<dyn Random>, metrics: Metrics) -> Result<Self> {
         let keys = Keys::new(&options.prefix);
         let dialer = Arc::new(Dialer::new(options, metrics.clone()).map_err(StoreError::Unavailable)?);
@@ -76,6 +84,7 @@ impl RedisStore {
             random,
             metrics,
             lines: ArcSwap::default(),
+            lines_ended: AtomicU64::default(),
         })))
     }
 

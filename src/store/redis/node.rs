@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use parking_lot::Mutex as SyncMutex;
 use redis::aio::{ConnectionLike as _, MultiplexedConnection};
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, Pipeline,
@@ -14,11 +15,30 @@ use tokio::sync::Mutex;
 use super::options::RedisOptions;
 use crate::telemetry::Metrics;
 
+/// How many connections for changes that wait for replicas stay open while none does.
+const MAX_IDLE_DURABLE: usize = 16;
+
 /// Where a node listens.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Address {
     pub(super) host: String,
     pub(super) port: u16,
+}
+
+impl Address {
+    /// Reads where a redirect leads to; without a host, or with an unknown one, to that of the node that was asked.
+    pub(super) fn of_endpoint(endpoint: &str, asked: &Self) -> Option<Self> {
+        let (host, port) = endpoint.rsplit_once(':')?;
+        let host = if host.is_empty() || host == "?" {
+            &asked.host
+        } else {
+            host
+        };
+        Some(Self {
+            host: host.to_owned(),
+            port: port.parse().ok()?,
+        })
+    }
 }
 
 impl fmt::Display for Address {
@@ -86,6 +106,15 @@ impl Dialer {
                 }
             })
             .collect()
+    }
+
+    /// Says what would keep every connection from being tried.
+    pub(super) fn check(&self) -> Result<(), String> {
+        for seed in self.seeds()? {
+            self.client(&seed, ProtocolVersion::RESP2)
+                .map_err(|error| format!("redis.ca_file: {error}"))?;
+        }
+        Ok(())
     }
 
     async fn dial(&self, address: &Address) -> RedisResult<MultiplexedConnection> {
@@ -159,14 +188,15 @@ struct Live {
     number: u64,
 }
 
-/// One Redis server: a connection that all requests share, and one apart for changes that wait for replicas.
+/// One Redis server: a connection that all requests share, and some apart for changes that wait for replicas.
 pub(super) struct Node {
     pub(super) address: Address,
     dialer: Arc<Dialer>,
     live: ArcSwapOption<Live>,
     connecting: Mutex<()>,
     next: AtomicU64,
-    durable: Mutex<Option<MultiplexedConnection>>,
+    /// Idle connections for changes that wait for replicas.
+    durable: SyncMutex<Vec<MultiplexedConnection>>,
 }
 
 impl fmt::Debug for Node {
@@ -183,7 +213,7 @@ impl Node {
             live: ArcSwapOption::empty(),
             connecting: Mutex::default(),
             next: AtomicU64::new(1),
-            durable: Mutex::default(),
+            durable: SyncMutex::default(),
         }
     }
 
@@ -211,17 +241,18 @@ impl Node {
     /// Sends a command that writes, then waits until a replica has it or the time is over: both on one connection of
     /// their own, for WAIT speaks of what its connection wrote and holds up what shares it.
     pub(super) async fn send_durable(&self, command: &Cmd, limit: Duration) -> RedisResult<(Value, bool)> {
-        let mut slot = self.durable.lock().await;
-        let mut connection = match slot.take() {
+        let idle = self.durable.lock().pop();
+        let mut connection = match idle {
             Some(connection) => connection,
             None => self.dialer.dial(&self.address).await?,
         };
-        // The connection returns to its place only when everything was answered: a reconnect means unconfirmed.
-        let value = match connection.req_packed_command(command).await {
+        // The connection returns to the others only when everything was answered: a reconnect means unconfirmed.
+        let answer = connection.req_packed_command(command).await;
+        let value = match answer.and_then(Value::extract_error) {
             Ok(value) => value,
             Err(error) if is_broken(&error) => return Err(error),
             Err(error) => {
-                *slot = Some(connection);
+                self.keep_durable(connection);
                 return Err(error);
             }
         };
@@ -229,16 +260,24 @@ impl Node {
         let wait = redis::cmd("WAIT").arg(1).arg(millis).to_owned();
         match connection.req_packed_command(&wait).await {
             Ok(Value::Int(replicas)) => {
-                *slot = Some(connection);
+                self.keep_durable(connection);
                 Ok((value, replicas >= 1))
             }
             Ok(_) | Err(_) => Ok((value, false)),
         }
     }
 
-    /// Drops the connection: its answers cannot be trusted.
+    fn keep_durable(&self, connection: MultiplexedConnection) {
+        let mut idle = self.durable.lock();
+        if idle.len() < MAX_IDLE_DURABLE {
+            idle.push(connection);
+        }
+    }
+
+    /// Drops the connections: their answers cannot be trusted.
     pub(super) fn distrust(&self) {
         self.live.store(None);
+        self.durable.lock().clear();
     }
 
     async fn connection(&self) -> RedisResult<Arc<Live>> {

@@ -17,6 +17,8 @@ use crate::store::{
 
 /// How many commands of a batch are under way at a time.
 const BATCH_CONCURRENCY: usize = 128;
+/// How many aliases in a row lead to a session; the scripts know it too.
+const MAX_ALIASES: usize = 16;
 
 /// The keys that a script on one session declares: the session, the channels, the operation.
 struct SessionKeys {
@@ -74,8 +76,8 @@ impl RedisStore {
         self.snapshot(done, &mut reply, id, &head)
     }
 
-    async fn look_up(&self, id: SessionId, key: &str) -> Result<(Lookup, bool)> {
-        let text = id.text();
+    async fn look_up(&self, id: SessionId) -> Result<(Lookup, bool)> {
+        let (text, key) = (id.text(), self.0.keys.session(&id));
         let arguments = [text.as_str().as_bytes(), text.as_str().as_bytes()];
         let call = BucketCall {
             script: &self.0.scripts.get,
@@ -86,6 +88,45 @@ impl RedisStore {
         };
         let done = self.run(call).await?;
         Ok((self.looked_up(&done, text.as_str())?, done.asked))
+    }
+
+    /// Follows the aliases of a half-moved slot one by one: neither of its sides need have both an alias and what the
+    /// alias leads to.
+    async fn follow(&self, id: SessionId) -> Result<Lookup> {
+        let (mut id, mut replayed) = (id, false);
+        for _ in 0..MAX_ALIASES {
+            let Some((target, is_over)) = self.alias(id).await? else {
+                break;
+            };
+            (id, replayed) = (target, replayed || is_over);
+            match self.look_up(id).await?.0 {
+                Lookup::Found(snapshot) if replayed => {
+                    let current = snapshot.session.id;
+                    return Ok(Lookup::Replayed { current });
+                }
+                Lookup::Missing => {}
+                found => return Ok(found),
+            }
+        }
+        Ok(Lookup::Missing)
+    }
+
+    /// Where an alias leads, and whether its grace is over.
+    async fn alias(&self, id: SessionId) -> Result<Option<(SessionId, bool)>> {
+        let (text, key) = (id.text(), self.0.keys.alias(&id));
+        let call = BucketCall {
+            script: &self.0.scripts.alias,
+            bucket: id.bucket(),
+            keys: &[key.as_bytes()],
+            arguments: &[text.as_str().as_bytes()],
+            durable: false,
+        };
+        let done = self.run(call).await?;
+        let (head, mut reply) = self.open(&done, text.as_str())?;
+        match head.status {
+            "ok" => Ok(Some((parse_id(reply.text()?)?, reply.flag()?))),
+            _ => Ok(None),
+        }
     }
 
     fn looked_up(&self, done: &Done, tag: &str) -> Result<Lookup> {
@@ -132,9 +173,8 @@ impl SessionStore for RedisStore {
     }
 
     async fn get(&self, id: SessionId) -> Result<Lookup> {
-        match self.look_up(id, &self.0.keys.session(&id)).await? {
-            // The target of a half-moved slot may lack an alias that its source still has.
-            (Lookup::Missing, true) => Ok(self.look_up(id, &self.0.keys.alias(&id)).await?.0),
+        match self.look_up(id).await? {
+            (Lookup::Missing, true) => self.follow(id).await,
             (lookup, _) => Ok(lookup),
         }
     }
@@ -375,8 +415,10 @@ impl SessionStore for RedisStore {
             end.reason.event().as_str().as_bytes(),
             version.as_bytes(),
         ];
+        // A second run must answer what the first one did: the log of ends is kept by that.
+        let operation = Some(OperationId::generate(&*self.0.random)?);
         let (done, tag) = self
-            .on_session(&self.0.scripts.end, &id, None, end.durable, &arguments)
+            .on_session(&self.0.scripts.end, &id, operation, end.durable, &arguments)
             .await?;
         self.ended(&done, &tag)
     }
@@ -417,10 +459,12 @@ impl SessionStore for RedisStore {
         let bucket = self.0.keyring.bucket_of(user);
         let hash = self.0.keyring.user_hash(user);
         let key = self.0.keys.user(bucket, &hash);
+        // With the channel declared, a half-moved slot answers TRYAGAIN rather than the part of the list that it has.
+        let channel = self.0.keys.invalidations(bucket);
         let call = BucketCall {
             script: &self.0.scripts.sessions_of,
             bucket,
-            keys: &[key.as_bytes()],
+            keys: &[key.as_bytes(), channel.as_bytes()],
             arguments: &[hash.as_bytes()],
             durable: false,
         };
@@ -509,7 +553,7 @@ impl SessionStore for RedisStore {
         self.read_lineage().await
     }
 
-    async fn ping(&self) -> Result<()> {
+    async fn ping(&self) -> Result<Timestamp> {
         super::layout::check(&self.0).await
     }
 }

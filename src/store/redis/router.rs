@@ -139,7 +139,7 @@ impl Router {
                 }
                 Err(error) => error,
             };
-            let retry = classify(&error);
+            let retry = classify(&error, &node.address);
             match retry {
                 Retry::Moved(address) => {
                     self.count("moved");
@@ -291,21 +291,29 @@ impl Router {
         addresses.sort();
         addresses.dedup();
         let asked = addresses.len();
-        let mut asking: FuturesUnordered<_> = addresses.iter().map(|address| self.ask_map(address)).collect();
+        let mut asking: FuturesUnordered<_> = addresses
+            .iter()
+            .map(async |address| (address, self.ask_map(address).await))
+            .collect();
         let mut votes: Vec<(SlotMap, usize)> = Vec::new();
+        let mut single: Vec<&Address> = Vec::new();
         let mut reason = String::from("no node answered");
-        while let Some(answer) = asking.next().await {
+        while let Some((address, answer)) = asking.next().await {
             match answer {
                 Ok(Some(map)) => match votes.iter_mut().find(|(known, _)| *known == map) {
                     Some((_, count)) => *count += 1,
                     None => votes.push((map, 1)),
                 },
-                Ok(None) => return Ok(Topology::single(self.node_at(&self.seeds[0]))),
+                Ok(None) => single.push(address),
                 Err(error) => reason = error,
             }
             if votes.iter().any(|(_, count)| *count * 2 > asked) {
                 break;
             }
+        }
+        // No cluster: the first of the seeds that answers.
+        if let Some(seed) = self.seeds.iter().find(|seed| single.contains(seed)) {
+            return Ok(Topology::single(self.node_at(seed)));
         }
         let chosen = votes
             .into_iter()
@@ -334,11 +342,10 @@ impl Router {
     }
 }
 
-fn classify(error: &RedisError) -> Retry {
-    if let Some((host, port)) = error.redirect_node() {
-        let address = Address {
-            host: host.to_owned(),
-            port,
+fn classify(error: &RedisError, asked: &Address) -> Retry {
+    if let Some((endpoint, _slot)) = error.redirect_node() {
+        let Some(address) = Address::of_endpoint(endpoint, asked) else {
+            return Retry::Refresh("moved");
         };
         match error.kind() {
             ErrorKind::Server(ServerErrorKind::Ask) => return Retry::Ask(address),

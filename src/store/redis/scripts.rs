@@ -48,6 +48,7 @@ macro_rules! scripts {
 
 scripts! {
     get: [];
+    alias: [];
     create: ["lib"];
     confirm: ["lib"];
     change: ["lib"];

@@ -2,6 +2,7 @@
 //! limit.
 #![allow(dead_code, reason = "a fixture offers more verbs than today's tests use")]
 
+pub(crate) mod audit;
 pub(crate) mod broken_store;
 pub(crate) mod chaos_proxy;
 pub(crate) mod cluster_nodes;
@@ -13,6 +14,7 @@ pub(crate) mod resp;
 pub(crate) mod server;
 pub(crate) mod single_redis;
 pub(crate) mod slot_move;
+pub(crate) mod store;
 pub(crate) mod supervised;
 pub(crate) mod tls;
 pub(crate) mod wait;

@@ -64,7 +64,7 @@ impl std::ops::Deref for ClusterNode {
 
 pub(crate) struct RedisCluster {
     nodes: Vec<ClusterNode>,
-    pub(super) options: ClusterOptions,
+    pub(crate) options: ClusterOptions,
 }
 
 static SHARED: OnceCell<RedisCluster> = OnceCell::const_new();

@@ -10,7 +10,7 @@ use cloakroom::telemetry::Metrics;
 use super::unique_prefix;
 
 /// How tests reach Redis: a key prefix of their own, and timeouts that a busy machine keeps.
-pub fn redis_options(urls: Vec<String>) -> RedisOptions {
+pub(crate) fn redis_options(urls: Vec<String>) -> RedisOptions {
     RedisOptions {
         urls,
         prefix: unique_prefix(),
@@ -23,11 +23,13 @@ pub fn redis_options(urls: Vec<String>) -> RedisOptions {
 }
 
 /// A store with a key prefix of its own.
-pub async fn redis_store(urls: Vec<String>) -> RedisStore {
+pub(crate) async fn redis_store(urls: Vec<String>) -> RedisStore {
     connect(redis_options(urls)).await
 }
 
 /// A store with these options.
-pub async fn connect(options: RedisOptions) -> RedisStore {
-    RedisStore::connect(options, Arc::new(SystemRandom), Metrics::new().unwrap()).await.unwrap()
+pub(crate) async fn connect(options: RedisOptions) -> RedisStore {
+    RedisStore::connect(options, Arc::new(SystemRandom), Metrics::new().unwrap())
+        .await
+        .unwrap()
 }

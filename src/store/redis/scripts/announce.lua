@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Says that a server is there, and tells which are. KEYS: servers. ARGV: tag, server, state (empty: it leaves), timeout.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)

@@ -33,9 +33,9 @@ if user and limit > 0 then
   end
 end
 
-local ended = {}
-for _, victim in ipairs(victims) do ended[#ended + 1] = victim.id end
-if #ended > 0 then invalidate('e', 0, table.concat(ended, ' ')) end
+local ended, names = {}, {}
+for i, victim in ipairs(victims) do ended[i], names[i] = victim.id, named(victim.id) end
+if #names > 0 then invalidate('e', 0, table.concat(names, ' ')) end
 for _, victim in ipairs(victims) do
   for _, kin in ipairs(finish(victim.id, base .. 's:' .. victim.id, victim.m, 'limit', 'revoked')) do
     ended[#ended + 1] = kin

@@ -1,5 +1,7 @@
 #!lua flags=allow-oom
--- Ends sessions of a bucket. KEYS: counts, channels. ARGV: tag, made at or before (ms; 0: now), limit.
+-- Ends sessions of a bucket. KEYS: counts, channels, operation. ARGV: tag, made at or before (ms; 0: now), limit.
+local done = answered(KEYS[4])
+if done then return answer('ok', unpack(cjson.decode(done))) end
 local before, limit = tonumber(ARGV[2]), tonumber(ARGV[3])
 if before == 0 then before = now end
 local ids, sessions, kin = {}, {}, {}
@@ -22,11 +24,13 @@ for _, id in ipairs(ids) do
   end
 end
 if #sessions == 0 then return answer('ok', {}, {}, false) end
-for i, session in ipairs(sessions) do ids[i] = session[1] end
-invalidate('e', 0, table.concat(ids, ' ', 1, #sessions))
+local names = {}
+for i, session in ipairs(sessions) do names[i] = named(session[1]) end
+invalidate('e', 0, table.concat(names, ' '))
 for i, session in ipairs(sessions) do
   local id, m = session[1], session[2]
   sessions[i] = id
   for _, former in ipairs(finish(id, base .. 's:' .. id, m, 'all', 'revoked')) do kin[#kin + 1] = former end
 end
+remember(KEYS[4], cjson.encode({sessions, kin, more}))
 return answer('ok', sessions, kin, more)

@@ -41,11 +41,7 @@ local function clear_expired(limit)
       oldest = math.min(oldest, tonumber(due[i + 1]))
       local text = redis.call('HGET', key, 'm')
       if text then
-        local m, c = parse(text), core(key)
-        unindex(id, m)
-        uncount(m, c)
-        redis.call('DEL', base .. 'a:' .. id)
-        tell('expired', id, m, c, {reason = 'expired', duration_seconds = lasted(m), version = m.v})
+        expire(id, key, parse(text))
       else
         redis.call('ZREM', x, id)
         gone = true

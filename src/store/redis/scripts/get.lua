@@ -1,5 +1,5 @@
 #!lua flags=no-writes
--- Reads a session, through aliases. KEYS: session (or alias). ARGV: tag, id.
+-- Reads a session, through aliases. KEYS: session. ARGV: tag, id.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local id = ARGV[2]

@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Takes, renews or gives back the leader's lease, and tells who holds it. KEYS: leader. ARGV: tag, server, ttl (ms; 0:
 -- give back).
 local time = redis.call('TIME')

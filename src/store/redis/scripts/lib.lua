@@ -66,6 +66,11 @@ local function invalidate(kind, version, ids)
   redis.call('SPUBLISH', KEYS[2], '1 ' .. kind .. ' ' .. string.format('%d', version) .. ' ' .. ids)
 end
 
+-- A session's id with those that it had before: a failover may undo a rotation together with the end.
+local function named(id)
+  return table.concat({id, unpack(core(base .. 's:' .. id).kin or {})}, ' ')
+end
+
 local function tell(kind, id, m, c, more)
   local event = more or {}
   event.event, event.session_id, event.at, event.class = kind, id, now, m.class
@@ -141,6 +146,17 @@ local function finish(id, key, m, reason, kind)
     tell(kind, id, m, c, {reason = reason, duration_seconds = lasted(m), version = m.v})
   end
   return c.kin or {}
+end
+
+-- Clears up after an expired session: index entries, counts, its event. Its key stays until the grace is over, so that
+-- "expired" can be told from "never made"; out of the indexes, no touch that comes late revives it.
+local function expire(id, key, m)
+  if not redis.call('ZSCORE', base .. 'x:' .. m.class, id) then return end
+  local c = core(key)
+  unindex(id, m)
+  uncount(m, c)
+  redis.call('DEL', base .. 'a:' .. id)
+  tell('expired', id, m, c, {reason = 'expired', duration_seconds = lasted(m), version = m.v})
 end
 
 -- An operation that was run before: what it answered then.

@@ -1,5 +1,5 @@
 #!lua flags=no-writes
--- A user's live sessions. KEYS: user. ARGV: tag.
+-- A user's live sessions. KEYS: user, channel of invalidations. ARGV: tag.
 local base = string.match(KEYS[1], '^.*{..}:')
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)

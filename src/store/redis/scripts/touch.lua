@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Records a use. KEYS: session, channels. ARGV: tag, id, age (ms), the home it was read with and its new home (empty:
 -- it stays), whether to give the session back (0/1).
 local id, key, m = find(ARGV[2])

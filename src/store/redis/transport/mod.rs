@@ -12,6 +12,7 @@ use futures_util::future::join_all;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::node::{Address, Node};
 use super::topology::SlotMap;
@@ -60,6 +61,7 @@ impl Transport for RedisStore {
         survey.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                biased;
                 () = pace.stop.cancelled() => break,
                 Some(address) = ends.recv() => {
                     supervisor.lines.remove(&address);
@@ -103,7 +105,8 @@ impl Supervisor {
     /// Asks the primaries where the buckets are, and makes the connections follow.
     async fn survey(&mut self) {
         let Some(survey) = self.ask().await else { return };
-        for (address, held) in &self.lines {
+        // A connection that was told to end speaks for no bucket any more: another one may cover its buckets by now.
+        for (address, held) in self.lines.iter().filter(|(_, held)| !held.stop.is_cancelled()) {
             let here = survey.buckets.get(address);
             let moved = held
                 .buckets
@@ -137,10 +140,11 @@ impl Supervisor {
             buckets: buckets.clone(),
         };
         let (ended, told) = (self.ended.clone(), address.clone());
-        let task = tokio::spawn(async move {
+        let running = async move {
             line.run(asked).await;
             let _ = ended.send(told);
-        });
+        };
+        let task = tokio::spawn(running.in_current_span());
         self.lines.insert(address, Held { buckets, task, stop });
     }
 
