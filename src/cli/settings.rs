@@ -82,6 +82,8 @@ pub fn for_http(config: &Config) -> HttpSettings {
         timeout: config.http.timeout.get(),
         session_header: config.http.session_header,
         trusted_proxies: config.http.trusted_proxies.clone(),
+        cors_origins: config.http.cors_origins.clone(),
+        recent_authentication: config.session.recent_authentication.get(),
         cookie: for_cookie(&config.cookie),
         ..HttpSettings::default()
     }

@@ -7,19 +7,11 @@ const NOT_YET: &[(&str, &str)] = &[
         "short-lived tokens of a session are not available in this version",
     ),
     (
-        "session.recent_authentication",
-        "the age of an authentication is not checked in this version",
-    ),
-    (
         "session.classes.*.serve_stale",
         "stale sessions are not served in this version",
     ),
     ("encryption", "session data cannot be encrypted in this version"),
     ("binding", "sessions cannot be bound to a client in this version"),
-    (
-        "http.cors_origins",
-        "calls from other origins are not supported in this version",
-    ),
     ("http.throttle", "clients are not throttled in this version"),
     (
         "auth.cache_for",

@@ -55,6 +55,11 @@ impl SetCookie {
         value
     }
 
+    /// The header's value that makes browsers drop the cookie: of the same name, path and domain (S30).
+    pub(super) fn cleared(&self) -> String {
+        format!("{}={}; Max-Age=0", self.name, self.attributes)
+    }
+
     /// How the token stands in the cookie's value.
     pub(super) fn seal(&self) -> &Seal {
         &self.seal

@@ -6,11 +6,11 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::credential;
 use super::extract::QueryParams;
 use super::openapi::GateProblems;
 use super::problem::ApiError;
 use super::state::ApiState;
+use super::visitor::{Visitor, is_recent};
 use crate::session::Session;
 use crate::sessions::ValidSession;
 
@@ -57,11 +57,11 @@ pub(super) struct Requirements {
 )]
 pub(super) async fn authenticate(
     State(state): State<ApiState>,
-    headers: HeaderMap,
+    visitor: Visitor,
     query: Result<QueryParams<Requirements>, ApiError>,
 ) -> Result<HeaderMap, ApiError> {
     let QueryParams(requirements) = query?;
-    let valid = credential::session_of(&state, &headers).await?;
+    let valid = visitor.session(&state).await?;
     requirements.check(&valid)?;
     Ok(identity(&valid.session))
 }
@@ -83,11 +83,8 @@ impl Requirements {
                 "the session lacks the permission that is needed".to_owned(),
             ));
         }
-        let is_recent = |max_age| {
-            let authenticated = session.authenticated_at;
-            authenticated.is_some_and(|at| valid.now.since(at) <= Duration::from_secs(max_age))
-        };
-        if self.max_age.is_some_and(|max_age| !is_recent(max_age)) {
+        let max_age = self.max_age.map(Duration::from_secs);
+        if max_age.is_some_and(|max_age| !is_recent(session, valid.now, max_age)) {
             return Err(ApiError::ReauthenticationRequired);
         }
         Ok(())

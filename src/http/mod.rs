@@ -3,9 +3,10 @@
 pub mod admin;
 mod browser;
 pub mod caller;
+mod client;
 mod conditional;
 mod cookie;
-mod credential;
+mod cors;
 mod extract;
 mod forward;
 mod input;
@@ -19,6 +20,7 @@ mod seal;
 mod settings;
 mod state;
 mod v1;
+mod visitor;
 
 pub use openapi::openapi;
 pub use seal::CookieSecrets;
@@ -57,7 +59,11 @@ pub fn waiting_router(settings: &HttpSettings, metrics: &Metrics) -> Router {
 fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::with_openapi(openapi::base())
         .merge(v1::routes())
-        .routes(routes!(browser::who_am_i))
+        .routes(routes!(browser::who_am_i, browser::log_out))
+        .routes(routes!(browser::my_csrf_token))
+        .routes(routes!(browser::my_devices))
+        .routes(routes!(browser::end_device))
+        .routes(routes!(browser::end_others))
         .routes(routes!(forward::authenticate).map(|_| any(forward::authenticate)))
         .routes(routes!(openapi::describe))
 }

@@ -19,6 +19,10 @@ pub struct HttpSettings {
     pub session_header: bool,
     /// The networks whose `X-Forwarded-*` headers are believed (S43); none by default.
     pub trusted_proxies: Vec<IpNet>,
+    /// The origins whose pages may call from a browser (S41); none by default.
+    pub cors_origins: Vec<String>,
+    /// How long ago a user may have proved who they are to list and end their other sessions.
+    pub recent_authentication: Duration,
     /// The session cookie.
     pub cookie: CookieSettings,
 }
@@ -32,6 +36,8 @@ impl Default for HttpSettings {
             max_concurrent: 10_000,
             session_header: true,
             trusted_proxies: Vec::new(),
+            cors_origins: Vec::new(),
+            recent_authentication: Duration::from_mins(10),
             cookie: CookieSettings::default(),
         }
     }

@@ -56,6 +56,7 @@ fn every_active_key_has_the_default_of_the_contract() {
         ("session.rotation_grace", "10s"),
         ("session.max_per_user", "none"),
         ("session.max_per_user_policy", "refuse"),
+        ("session.recent_authentication", "10m"),
         ("migration.policy", "home_gone"),
         ("cookie.preset", "default"),
         ("cookie.name", "__Host-cloakroom"),
@@ -73,6 +74,7 @@ fn every_active_key_has_the_default_of_the_contract() {
         ("http.timeout", "10s"),
         ("http.max_connections", "10000"),
         ("http.session_header", "true"),
+        ("http.cors_origins", "[]"),
         ("shutdown.drain", "20s"),
         ("log.format", "none"),
         ("log.level", "info"),
@@ -96,10 +98,9 @@ fn keys_to_come_have_the_default_of_the_contract() {
     assert_eq!(coherence.max_entries.get(), 100_000);
     assert_eq!(coherence.max_bytes.to_string(), "64MiB");
     assert_eq!(coherence.max_age, Period::from_secs(60));
-    assert_eq!(config.session.recent_authentication, Period::from_mins(10));
     assert!(config.session.classes.values().all(|class| class.serve_stale.is_none()));
     assert_eq!(config.http.throttle, 60);
-    assert!(config.http.cors_origins.is_empty() && config.auth.return_urls.is_empty());
+    assert!(config.auth.return_urls.is_empty());
     assert_eq!(config.auth.cache_for, Period::ZERO);
     assert_eq!(config.binding.ip, BindingPolicy::Record);
     assert!(config.encryption.keys.is_none() && config.token.keys.is_none());

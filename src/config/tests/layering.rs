@@ -174,9 +174,7 @@ fn features_to_come_are_refused_by_name() {
         "auth.cache_for",
         "auth.return_urls",
         "otlp.endpoint",
-        "http.cors_origins",
         "http.throttle",
-        "session.recent_authentication",
         "session.classes.normal.serve_stale",
     ];
     for key in refused {

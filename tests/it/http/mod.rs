@@ -198,4 +198,4 @@ pub(crate) fn path_of(made: &Value) -> String {
 }
 
 /// A well-formed id of no session.
-const NOBODY: &str = "/v1/sessions/aaAAAAAAAAAAAAAAAAAAAAAA";
+pub(crate) const NOBODY: &str = "/v1/sessions/aaAAAAAAAAAAAAAAAAAAAAAA";
