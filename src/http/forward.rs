@@ -9,6 +9,7 @@ use utoipa::IntoParams;
 use super::extract::QueryParams;
 use super::openapi::GateProblems;
 use super::problem::ApiError;
+use super::rendered::Identity;
 use super::state::ApiState;
 use super::visitor::{Visitor, is_recent};
 use crate::session::Session;
@@ -20,6 +21,20 @@ const X_AUTH_ROLES: HeaderName = HeaderName::from_static("x-auth-roles");
 const X_AUTH_PERMISSIONS: HeaderName = HeaderName::from_static("x-auth-permissions");
 const X_AUTH_CLASS: HeaderName = HeaderName::from_static("x-auth-class");
 const X_AUTH_VERSION: HeaderName = HeaderName::from_static("x-auth-version");
+
+/// Where gateways ask.
+pub(super) const AUTH_PATH: &str = "/auth";
+
+/// The headers that are always there, if empty: a gateway that copies them thereby overwrites what the client may have
+/// sent under these names (S44).
+pub(super) const IDENTITY: [HeaderName; 6] = [
+    X_AUTH_USER,
+    X_AUTH_SESSION,
+    X_AUTH_ROLES,
+    X_AUTH_PERMISSIONS,
+    X_AUTH_CLASS,
+    X_AUTH_VERSION,
+];
 
 /// The characters of RFC 3986 that never need an escape stay as they are.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -63,7 +78,7 @@ pub(super) async fn authenticate(
     let QueryParams(requirements) = query?;
     let valid = visitor.session(&state).await?;
     requirements.check(&valid)?;
-    Ok(identity(&valid.session))
+    Ok(IDENTITY.into_iter().zip(identity(&valid.session)).collect())
 }
 
 impl Requirements {
@@ -91,19 +106,18 @@ impl Requirements {
     }
 }
 
-/// Every header is always there, if empty: a gateway that copies them thereby
-/// overwrites what the client may have sent under these names (S44).
-fn identity(session: &Session) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(8);
+/// The values of [`IDENTITY`].
+pub(super) fn identity(session: &Session) -> Identity {
     let user = session.user_id.as_ref().map_or("", |user| user.as_str());
     let user: std::borrow::Cow<'_, str> = utf8_percent_encode(user, ESCAPED).into();
-    headers.insert(X_AUTH_USER, text(&user));
-    headers.insert(X_AUTH_SESSION, text(session.id.text().as_str()));
-    headers.insert(X_AUTH_ROLES, text(&session.roles.join(",")));
-    headers.insert(X_AUTH_PERMISSIONS, text(&session.permissions.join(",")));
-    headers.insert(X_AUTH_CLASS, text(session.class.as_str()));
-    headers.insert(X_AUTH_VERSION, HeaderValue::from(session.version));
-    headers
+    [
+        text(&user),
+        text(session.id.text().as_str()),
+        text(&session.roles.join(",")),
+        text(&session.permissions.join(",")),
+        text(session.class.as_str()),
+        HeaderValue::from(session.version),
+    ]
 }
 
 /// None of these texts holds a control character: they were checked when they came in.

@@ -108,18 +108,23 @@ impl Visitor {
     }
 
     fn token(&self, state: &ApiState) -> Option<Cow<'_, str>> {
-        let settings = state.settings();
-        let from_cookie = cookie::find(&self.headers, &settings.cookie.name);
-        let from_header = if settings.session_header {
-            session_header(&self.headers)
-        } else {
-            SessionHeader::None
-        };
-        match (from_cookie, from_header) {
-            (CookieCredential::Value(value), SessionHeader::None) => state.set_cookie().seal().open(value),
-            (CookieCredential::None, SessionHeader::Token(token)) => Some(Cow::Borrowed(token)),
-            _ => None,
-        }
+        token(state, &self.headers)
+    }
+}
+
+/// The token in the one credential that the headers carry.
+pub(super) fn token<'a>(state: &ApiState, headers: &'a HeaderMap) -> Option<Cow<'a, str>> {
+    let settings = state.settings();
+    let from_cookie = cookie::find(headers, &settings.cookie.name);
+    let from_header = if settings.session_header {
+        session_header(headers)
+    } else {
+        SessionHeader::None
+    };
+    match (from_cookie, from_header) {
+        (CookieCredential::Value(value), SessionHeader::None) => state.set_cookie().seal().open(value),
+        (CookieCredential::None, SessionHeader::Token(token)) => Some(Cow::Borrowed(token)),
+        _ => None,
     }
 }
 
