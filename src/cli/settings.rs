@@ -14,7 +14,7 @@ use crate::config::{
 use crate::http::listener::Limits;
 use crate::http::{CookiePreset, CookieSecrets, CookieSettings, HttpSettings, Priority, SameSite};
 use crate::session::{Class, ClassName, Classes, InvalidName, ServerId};
-use crate::sessions::{CacheSettings, MigrationPolicy, Settings};
+use crate::sessions::{Binding, BindingPolicy, CacheSettings, MigrationPolicy, Settings};
 use crate::store::{LimitPolicy, UserLimit};
 
 /// What the façade is told, but for what only the open store tells: `redo_window` and `cache`.
@@ -40,6 +40,12 @@ pub fn for_sessions(config: &Config) -> Result<Settings, Failure> {
             config::MigrationPolicy::Always => MigrationPolicy::Always,
             config::MigrationPolicy::Never => MigrationPolicy::Never,
         },
+        binding: Binding {
+            ip: binding_policy(config.binding.ip),
+            user_agent: binding_policy(config.binding.user_agent),
+            fingerprint: binding_policy(config.binding.fingerprint),
+        },
+        recent_authentication: config.session.recent_authentication.get(),
         redo_window: Duration::ZERO,
         cache: None,
     })
@@ -65,6 +71,15 @@ pub async fn for_cache(config: &Config, transport: &dyn Transport) -> Option<Cac
     }
 }
 
+fn binding_policy(policy: config::BindingPolicy) -> BindingPolicy {
+    match policy {
+        config::BindingPolicy::Ignore => BindingPolicy::Ignore,
+        config::BindingPolicy::Record => BindingPolicy::Record,
+        config::BindingPolicy::StepUp => BindingPolicy::StepUp,
+        config::BindingPolicy::Refuse => BindingPolicy::Refuse,
+    }
+}
+
 fn user_limit(config: &Config) -> Option<UserLimit> {
     let policy = match config.session.max_per_user_policy {
         MaxPerUserPolicy::Refuse => LimitPolicy::Refuse,
@@ -84,6 +99,9 @@ pub fn for_http(config: &Config) -> HttpSettings {
         trusted_proxies: config.http.trusted_proxies.clone(),
         cors_origins: config.http.cors_origins.clone(),
         recent_authentication: config.session.recent_authentication.get(),
+        throttle: config.http.throttle,
+        cache_for: config.auth.cache_for.get(),
+        return_urls: config.auth.return_urls.clone(),
         cookie: for_cookie(&config.cookie),
         ..HttpSettings::default()
     }

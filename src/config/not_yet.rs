@@ -11,16 +11,6 @@ const NOT_YET: &[(&str, &str)] = &[
         "stale sessions are not served in this version",
     ),
     ("encryption", "session data cannot be encrypted in this version"),
-    ("binding", "sessions cannot be bound to a client in this version"),
-    ("http.throttle", "clients are not throttled in this version"),
-    (
-        "auth.cache_for",
-        "answers of forward authentication are not cacheable in this version",
-    ),
-    (
-        "auth.return_urls",
-        "forward authentication does not redirect in this version",
-    ),
     ("otlp", "traces are not exported in this version"),
 ];
 
@@ -49,7 +39,7 @@ mod tests {
         for key in ["token.keys", "token.keys_file", "session.classes.normal.serve_stale"] {
             assert!(refusal(key).is_some(), "{key}");
         }
-        for key in ["otlp.endpoint", "binding.ip", "auth.cache_for"] {
+        for key in ["otlp.endpoint"] {
             assert!(refusal(key).is_some(), "{key}");
         }
         for key in [

@@ -13,7 +13,7 @@ use super::openapi::{GateProblems, LeaveProblems};
 use super::problem::ApiError;
 use super::schema;
 use super::state::ApiState;
-use super::visitor::{Visitor, is_recent};
+use super::visitor::{Purpose, Visitor, is_recent};
 use crate::session::{Session, SessionId};
 use crate::sessions::ValidSession;
 
@@ -79,7 +79,7 @@ pub(super) async fn log_out(
     query: Unadorned,
 ) -> Result<Response, ApiError> {
     query?;
-    match visitor.validate(&state, false).await? {
+    match visitor.validate(&state, Purpose::Leave).await? {
         Ok(valid) => {
             visitor.check_origin(&state, &valid)?;
             end(&state, valid.session.id).await?;

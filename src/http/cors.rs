@@ -6,6 +6,8 @@ use axum::http::header::{
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 
+use super::middleware::is_for_gateways;
+
 const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE");
 const REQUEST_HEADERS: HeaderValue = HeaderValue::from_static(
     "Authorization, Content-Type, If-Match, If-None-Match, Last-Event-ID, X-CSRF-Token, X-Request-Id",
@@ -25,7 +27,7 @@ impl Cors {
 
     /// The request's origin, where it is on the list. What gateways ask for is theirs alone.
     pub(super) fn allowed(&self, headers: &HeaderMap, route: Option<&str>) -> Option<HeaderValue> {
-        let origin = headers.get(ORIGIN).filter(|_| route != Some("/auth"))?;
+        let origin = headers.get(ORIGIN).filter(|_| !is_for_gateways(route))?;
         self.0.iter().find(|listed| *listed == origin).cloned()
     }
 

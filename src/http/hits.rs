@@ -93,7 +93,7 @@ impl Hits {
         }
         // A panic is dealt with the long way.
         let answered = catch_unwind(AssertUnwindSafe(|| match asked {
-            Asked::Auth => self.auth(request.headers()),
+            Asked::Auth => self.auth(request.headers(), request.extensions()),
             Asked::Session(id) => self.session(id, request.headers(), request.extensions()),
         }));
         let mut response = answered.ok().flatten()?;
@@ -104,9 +104,11 @@ impl Hits {
         Some(response)
     }
 
-    fn auth(&self, headers: &HeaderMap) -> Option<Response> {
-        let token = visitor::token(&self.state, headers)?;
-        let valid = self.state.sessions().validate_held(&token)?;
+    fn auth(&self, headers: &HeaderMap, extensions: &Extensions) -> Option<Response> {
+        if !self.state.settings().cache_for.is_zero() {
+            return None;
+        }
+        let valid = visitor::held_session(&self.state, extensions, headers)?;
         let identity = Rendered::identity(&valid.session)?;
         let mut head = self.auth_head.clone();
         for (name, value) in forward::IDENTITY.iter().zip(identity) {

@@ -122,10 +122,15 @@ fn protect(headers: &mut HeaderMap) {
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
 }
 
+/// Whether the route is one of forward auth.
+pub(super) fn is_for_gateways(route: Option<&str>) -> bool {
+    route.is_some_and(|route| route == AUTH_PATH || route.starts_with("/ext_authz/"))
+}
+
 /// The faces that judge a session's own credential also depend on `Authorization`.
 fn vary(route: Option<&str>) -> HeaderValue {
     match route {
-        Some(route) if route == "/auth" || route.starts_with("/session") => {
+        Some(path) if is_for_gateways(route) || path.starts_with("/session") => {
             HeaderValue::from_static("Cookie, Authorization")
         }
         _ => HeaderValue::from_static("Cookie"),
@@ -161,7 +166,7 @@ impl Stack {
     /// whose TLS we have nothing to say.
     pub(super) fn demands_tls(&self, extensions: &Extensions, headers: &HeaderMap, route: Option<&str>) -> bool {
         let trusted = &self.settings.trusted_proxies;
-        route != Some(AUTH_PATH) && scheme(extensions, headers, trusted) == Some(Scheme::Https)
+        !is_for_gateways(route) && scheme(extensions, headers, trusted) == Some(Scheme::Https)
     }
 
     async fn serve(&self, request: Request, next: Next, route: Option<&str>) -> Result<Response, ApiError> {

@@ -22,6 +22,7 @@ mod schema;
 mod seal;
 mod settings;
 mod state;
+mod throttle;
 mod v1;
 mod visitor;
 
@@ -68,5 +69,8 @@ fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(browser::end_device))
         .routes(routes!(browser::end_others))
         .routes(routes!(forward::authenticate).map(|_| any(forward::authenticate)))
+        .routes(routes!(forward::authenticate_any_path).map(|_| any(forward::authenticate_any_path)))
+        // The wildcard does not match the root.
+        .route("/ext_authz/", any(forward::authenticate_any_path))
         .routes(routes!(openapi::describe))
 }

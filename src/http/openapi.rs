@@ -147,7 +147,8 @@ problems! {
     GateProblems {
         "400": "invalid_request",
         "401": "session_not_found, session_expired; the same in X-Auth-Reason",
-        "403": "forbidden, csrf_mismatch, reauthentication_required",
+        "403": "forbidden, csrf_mismatch, fingerprint_mismatch, reauthentication_required",
+        "429": "throttled",
         "431": "headers_too_large",
         "503": "store_unavailable",
     }
@@ -155,6 +156,7 @@ problems! {
     LeaveProblems {
         "400": "invalid_request",
         "403": "csrf_mismatch",
+        "429": "throttled",
         "431": "headers_too_large",
         "503": "store_unavailable",
     }

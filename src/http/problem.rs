@@ -41,6 +41,8 @@ pub(super) enum ApiError {
     SessionRefused(InvalidReason),
     /// The session lacks a role or a permission.
     Forbidden(String),
+    /// The client is another than the one that logged in.
+    FingerprintMismatch,
     /// An unsafe request brought no proof of its origin.
     CsrfMismatch,
     /// The user proved who they are too long ago.
@@ -71,6 +73,11 @@ pub(super) enum ApiError {
         /// The most that is allowed, in bytes.
         limit: usize,
     },
+    /// The client has tried too many invalid tokens.
+    Throttled {
+        /// When it may come again, in seconds.
+        seconds: u64,
+    },
     /// The truth cannot be known now, or the server has too much to do.
     Unavailable(&'static str),
     /// The change was made, but no replica confirmed it.
@@ -87,6 +94,7 @@ impl ApiError {
             Self::Caller(_) => (StatusCode::UNAUTHORIZED, "unauthorized", "Caller not authenticated"),
             Self::SessionRefused(reason) => (StatusCode::UNAUTHORIZED, reason.as_str(), "No valid session"),
             Self::MissingScope(_) | Self::Forbidden(_) => (StatusCode::FORBIDDEN, "forbidden", "Not allowed"),
+            Self::FingerprintMismatch => (StatusCode::FORBIDDEN, "fingerprint_mismatch", "Another client"),
             Self::CsrfMismatch => (StatusCode::FORBIDDEN, "csrf_mismatch", "No proof of origin"),
             Self::ReauthenticationRequired => (
                 StatusCode::FORBIDDEN,
@@ -115,6 +123,7 @@ impl ApiError {
                 "headers_too_large",
                 "Headers too large",
             ),
+            Self::Throttled { .. } => (StatusCode::TOO_MANY_REQUESTS, "throttled", "Too many invalid tokens"),
             Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", "Try again"),
             Self::NotConfirmed => (
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -136,6 +145,7 @@ impl ApiError {
             Self::MissingScope(scope) => format!("the scope {scope} is needed").into(),
             Self::SessionRefused(InvalidReason::SessionExpired) => "the session has expired".into(),
             Self::SessionRefused(_) => "the request carries no credential of a live session".into(),
+            Self::FingerprintMismatch => "the session belongs to another client".into(),
             Self::CsrfMismatch => {
                 "an unsafe request needs a same-origin Sec-Fetch-Site or Origin, or the CSRF token in X-CSRF-Token"
                     .into()
@@ -148,9 +158,22 @@ impl ApiError {
             Self::NotANumber => "the value is no number, or the sum leaves the range of 64 bits".into(),
             Self::BodyTooLarge { limit } => format!("at most {limit} bytes are allowed").into(),
             Self::HeadersTooLarge { limit } => format!("at most {limit} bytes of names and values are allowed").into(),
+            Self::Throttled { .. } => "too many invalid tokens came from this client's address".into(),
             Self::Unavailable(detail) => (*detail).into(),
             Self::NotConfirmed => "the change was made, but no replica confirmed it in time".into(),
             Self::Internal => "the server failed; its log tells why".into(),
+        }
+    }
+}
+
+/// Why a visitor's credential does not do: without a session 401, with one that is not for this client 403.
+impl From<InvalidReason> for ApiError {
+    fn from(reason: InvalidReason) -> Self {
+        match reason {
+            InvalidReason::SessionNotFound | InvalidReason::SessionExpired => Self::SessionRefused(reason),
+            InvalidReason::CsrfMismatch => Self::CsrfMismatch,
+            InvalidReason::FingerprintMismatch => Self::FingerprintMismatch,
+            InvalidReason::ReauthenticationRequired => Self::ReauthenticationRequired,
         }
     }
 }
@@ -202,6 +225,9 @@ impl IntoResponse for ApiError {
         match &self {
             Self::Unavailable(_) | Self::NotConfirmed => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            Self::Throttled { seconds } => {
+                headers.insert(RETRY_AFTER, HeaderValue::from(*seconds));
             }
             Self::Caller(refusal) => {
                 headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(refusal.challenge()));

@@ -23,6 +23,13 @@ pub struct HttpSettings {
     pub cors_origins: Vec<String>,
     /// How long ago a user may have proved who they are to list and end their other sessions.
     pub recent_authentication: Duration,
+    /// How many invalid tokens a minute a client may try; zero: any number. It counts only clients that a trusted proxy
+    /// names, and never applications.
+    pub throttle: u32,
+    /// For how long a gateway may reuse an answer of forward auth, at most; zero: not at all.
+    pub cache_for: Duration,
+    /// The URLs to which forward auth may send navigations without a session (S47); none by default.
+    pub return_urls: Vec<String>,
     /// The session cookie.
     pub cookie: CookieSettings,
 }
@@ -37,6 +44,9 @@ impl Default for HttpSettings {
             session_header: true,
             trusted_proxies: Vec::new(),
             cors_origins: Vec::new(),
+            throttle: 60,
+            cache_for: Duration::ZERO,
+            return_urls: Vec::new(),
             recent_authentication: Duration::from_mins(10),
             cookie: CookieSettings::default(),
         }

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use super::caller::CallerAuth;
 use super::cookie::SetCookie;
 use super::settings::HttpSettings;
+use super::throttle::Throttle;
 use crate::sessions::Sessions;
 
 /// What the handlers share. Cheap to clone.
@@ -18,6 +19,7 @@ struct Inner {
     callers: CallerAuth,
     settings: HttpSettings,
     set_cookie: SetCookie,
+    throttle: Throttle,
     draining: watch::Receiver<bool>,
     description: OnceLock<Bytes>,
     counters: Counters,
@@ -42,6 +44,7 @@ impl ApiState {
         Self(Arc::new(Inner {
             sessions,
             callers,
+            throttle: Throttle::new(settings.throttle),
             settings,
             set_cookie,
             draining,
@@ -68,6 +71,10 @@ impl ApiState {
 
     pub(super) fn set_cookie(&self) -> &SetCookie {
         &self.0.set_cookie
+    }
+
+    pub(super) fn throttle(&self) -> &Throttle {
+        &self.0.throttle
     }
 
     pub(super) fn draining(&self) -> watch::Receiver<bool> {

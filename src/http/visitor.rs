@@ -2,24 +2,42 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::extract::FromRequestParts;
-use axum::http::header::{AUTHORIZATION, ORIGIN};
+use axum::http::header::{AUTHORIZATION, ORIGIN, USER_AGENT};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName};
+use axum::http::{Extensions, HeaderMap, HeaderName};
 
-use super::client::{Client, Scheme, only};
+use super::client::{self, Client, Scheme, only};
 use super::cookie::{self, CookieCredential};
 use super::problem::ApiError;
 use super::state::ApiState;
 use crate::session::{Session, Timestamp, Token};
-use crate::sessions::{Freshness, InvalidReason, Presented, ValidSession, Validation};
+use crate::sessions::{ClientTraits, Freshness, InvalidReason, Presented, ValidSession, Validation};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const X_FINGERPRINT: HeaderName = HeaderName::from_static("x-fingerprint");
 const X_CSRF_TOKEN: HeaderName = HeaderName::from_static("x-csrf-token");
 
 /// A browser, or the request that a gateway asks about, with the credential that it carries.
 pub(super) struct Visitor {
     pub(super) headers: HeaderMap,
     client: Client,
+}
+
+/// What a session is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To be used.
+    Use,
+    /// To be ended.
+    Leave,
+}
+
+/// What a request carries.
+enum Credential<'a> {
+    None,
+    /// What no honest client sends, or what is not signed as it should be.
+    Refused,
+    Token(Cow<'a, str>),
 }
 
 impl FromRequestParts<ApiState> for Visitor {
@@ -38,22 +56,57 @@ impl Visitor {
     /// `Authorization: Session <token>` where that is enabled, never both (S05). What is malformed is refused before the
     /// store is asked (S06).
     pub(super) async fn session(&self, state: &ApiState) -> Result<ValidSession, ApiError> {
-        self.validate(state, true).await?.map_err(ApiError::SessionRefused)
+        self.validate(state, Purpose::Use).await?.map_err(ApiError::from)
     }
 
-    /// As [`Visitor::session`], for those who also want to know why there is none, and whether or not it is a use.
+    /// As [`Visitor::session`], for those who also want to know why there is none.
     pub(super) async fn validate(
         &self,
         state: &ApiState,
-        touch: bool,
+        purpose: Purpose,
     ) -> Result<Result<ValidSession, InvalidReason>, ApiError> {
-        let Some(token) = self.token(state) else {
+        let credential = credential(state, &self.headers);
+        if matches!(credential, Credential::None) {
             return Ok(Err(InvalidReason::SessionNotFound));
+        }
+        let (client, now) = (self.client.address, state.sessions().monotonic());
+        if let Err(refusal) = state.throttle().admit(client, now) {
+            state.sessions().metrics().throttled.inc();
+            return Err(refusal);
+        }
+        let outcome = match credential {
+            Credential::Token(token) => self.judge(state, &token, purpose).await?,
+            Credential::None | Credential::Refused => Err(InvalidReason::SessionNotFound),
+        };
+        if matches!(outcome, Err(InvalidReason::SessionNotFound)) {
+            let metrics = state.sessions().metrics();
+            metrics.invalid_tokens.with_label_values(&["visitor"]).inc();
+            state.throttle().count(client, now);
+        }
+        Ok(outcome)
+    }
+
+    async fn judge(
+        &self,
+        state: &ApiState,
+        token: &str,
+        purpose: Purpose,
+    ) -> Result<Result<ValidSession, InvalidReason>, ApiError> {
+        let address = self.client.address.map(|address| address.to_string());
+        let client = match purpose {
+            Purpose::Use => ClientTraits {
+                fingerprint: only(&self.headers, &X_FINGERPRINT),
+                ip: address.as_deref(),
+                user_agent: only(&self.headers, &USER_AGENT),
+            },
+            // Whoever holds the token may end its session.
+            Purpose::Leave => ClientTraits::default(),
         };
         let presented = Presented {
-            token: &token,
+            token,
             csrf_token: None,
-            touch,
+            client,
+            touch: purpose == Purpose::Use,
             freshness: Freshness::default(),
         };
         Ok(match state.sessions().validate(presented).await? {
@@ -86,6 +139,12 @@ impl Visitor {
         }
     }
 
+    /// Whether whoever sends the same cookie would be judged alike.
+    pub(super) fn is_judged_by_cookie_alone(&self, state: &ApiState) -> bool {
+        let cookie = cookie::find(&self.headers, &state.settings().cookie.name);
+        matches!(cookie, CookieCredential::Value(_)) && !state.sessions().binding().decides()
+    }
+
     /// By `Sec-Fetch-Site`, which pages cannot set; by `Origin` only where a browser is too old for it.
     fn is_same_origin(&self) -> bool {
         if self.headers.contains_key(SEC_FETCH_SITE) {
@@ -108,12 +167,31 @@ impl Visitor {
     }
 
     fn token(&self, state: &ApiState) -> Option<Cow<'_, str>> {
-        token(state, &self.headers)
+        match credential(state, &self.headers) {
+            Credential::Token(token) => Some(token),
+            Credential::None | Credential::Refused => None,
+        }
     }
 }
 
-/// The token in the one credential that the headers carry.
-pub(super) fn token<'a>(state: &ApiState, headers: &'a HeaderMap) -> Option<Cow<'a, str>> {
+/// As [`Visitor::session`] where memory alone can tell that there is one; nothing where that takes more.
+pub(super) fn held_session(state: &ApiState, extensions: &Extensions, headers: &HeaderMap) -> Option<ValidSession> {
+    let Credential::Token(token) = credential(state, headers) else {
+        return None;
+    };
+    let address = client::address(extensions, headers, &state.settings().trusted_proxies);
+    state.throttle().admit(address, state.sessions().monotonic()).ok()?;
+    let address = address.map(|address| address.to_string());
+    let client = ClientTraits {
+        fingerprint: only(headers, &X_FINGERPRINT),
+        ip: address.as_deref(),
+        user_agent: only(headers, &USER_AGENT),
+    };
+    state.sessions().validate_held(&token, &client)
+}
+
+/// What the headers carry: the cookie, or the header where that is enabled, never both.
+fn credential<'a>(state: &ApiState, headers: &'a HeaderMap) -> Credential<'a> {
     let settings = state.settings();
     let from_cookie = cookie::find(headers, &settings.cookie.name);
     let from_header = if settings.session_header {
@@ -122,9 +200,13 @@ pub(super) fn token<'a>(state: &ApiState, headers: &'a HeaderMap) -> Option<Cow<
         SessionHeader::None
     };
     match (from_cookie, from_header) {
-        (CookieCredential::Value(value), SessionHeader::None) => state.set_cookie().seal().open(value),
-        (CookieCredential::None, SessionHeader::Token(token)) => Some(Cow::Borrowed(token)),
-        _ => None,
+        (CookieCredential::None, SessionHeader::None) => Credential::None,
+        (CookieCredential::None, SessionHeader::Token(token)) => Credential::Token(Cow::Borrowed(token)),
+        (CookieCredential::Value(value), SessionHeader::None) => {
+            let opened = state.set_cookie().seal().open(value);
+            opened.map_or(Credential::Refused, Credential::Token)
+        }
+        _ => Credential::Refused,
     }
 }
 

@@ -64,6 +64,27 @@ impl Held {
     }
 }
 
+/// What a read found, and until when that keeps the promise of the staleness bound, where this server can tell.
+pub(super) struct Vouched {
+    pub(super) lookup: Lookup,
+    pub(super) until: Option<Monotonic>,
+}
+
+impl Vouched {
+    fn version(&self) -> Option<u64> {
+        match &self.lookup {
+            Lookup::Found(snapshot) => Some(snapshot.session.version),
+            Lookup::Replayed { .. } | Lookup::Missing => None,
+        }
+    }
+}
+
+impl From<Lookup> for Vouched {
+    fn from(lookup: Lookup) -> Self {
+        Self { lookup, until: None }
+    }
+}
+
 type SessionL1 = L1<SessionId, Held>;
 
 /// This server's L1 with what is measured about it.
@@ -123,7 +144,7 @@ impl Cache {
     }
 
     /// Rule H1: what L1 answers.
-    fn hit(&self, id: &SessionId, clock: &dyn Clock) -> Option<Snapshot> {
+    fn hit(&self, id: &SessionId, clock: &dyn Clock) -> Option<Vouched> {
         let answer = self.recall(id, clock);
         if let Err(miss) = &answer {
             self.metrics.l1_misses.with_label_values(&[miss.label()]).inc();
@@ -132,20 +153,23 @@ impl Cache {
     }
 
     /// As [`Cache::hit`], for those who will ask again after a miss: it is not counted.
-    fn recall(&self, id: &SessionId, clock: &dyn Clock) -> std::result::Result<Snapshot, Miss> {
+    fn recall(&self, id: &SessionId, clock: &dyn Clock) -> std::result::Result<Vouched, Miss> {
         let now = Cell::new(Monotonic::default());
         let read_clock = || {
             now.set(clock.monotonic());
             now.get()
         };
-        let Served { value, .. } = self.l1.lookup(id, read_clock)?;
+        let Served { value, until } = self.l1.lookup(id, read_clock)?;
         self.reads_from_l1.inc();
         let snapshot = value.snapshot(now.get());
         if self.hits.fetch_add(1, Ordering::Relaxed).is_multiple_of(SAMPLE_EVERY) {
             // A sampler that is busy is no reason to wait.
             let _ = self.samples.try_send((*id, snapshot.session.version));
         }
-        Ok(snapshot)
+        Ok(Vouched {
+            lookup: Lookup::Found(snapshot),
+            until: Some(until),
+        })
     }
 
     /// Rule W2: this server changed the session.
@@ -192,36 +216,49 @@ impl Drop for OwnCopy<'_> {
 
 impl Sessions {
     /// What memory holds of a live session, without asking anybody; nothing where the store would have to be asked.
-    pub(super) fn held(&self, id: &SessionId) -> Option<Snapshot> {
-        let held = self.0.cache.as_ref()?.recall(id, &*self.0.clock).ok()?;
-        (held.session.verdict(held.now) == Verdict::Alive).then_some(held)
+    pub(super) fn held(&self, id: &SessionId) -> Option<(Snapshot, Option<Monotonic>)> {
+        let Vouched { lookup, until } = self.0.cache.as_ref()?.recall(id, &*self.0.clock).ok()?;
+        match lookup {
+            Lookup::Found(held) if held.session.verdict(held.now) == Verdict::Alive => Some((held, until)),
+            _ => None,
+        }
     }
 
     /// The one way by which sessions are read: from L1, or through it from the store.
     pub(super) async fn read(&self, id: SessionId, freshness: super::Freshness) -> Result<Lookup> {
+        Ok(self.read_vouched(id, freshness).await?.lookup)
+    }
+
+    /// As [`Sessions::read`], and tells how long the answer will do.
+    pub(super) async fn read_vouched(&self, id: SessionId, freshness: super::Freshness) -> Result<Vouched> {
         let Some(cache) = self
             .0
             .cache
             .as_ref()
             .filter(|_| freshness.consistency == super::Consistency::Bounded)
         else {
-            return self.read_strong(id).await;
+            return Ok(self.read_strong(id).await?.into());
         };
-        if let Some(snapshot) = cache.hit(&id, &*self.0.clock) {
-            if freshness
-                .min_version
-                .is_none_or(|wanted| snapshot.session.version >= wanted)
-            {
-                return Ok(Lookup::Found(snapshot));
-            }
-            return self.read_strong(id).await;
+        let vouched = match cache.hit(&id, &*self.0.clock) {
+            Some(hit) => hit,
+            None => self.read_through(cache, id).await?,
+        };
+        match (vouched.version(), freshness.min_version) {
+            // What is held, or what a joined read brought, may be older than what the caller has seen.
+            (Some(version), Some(wanted)) if version < wanted => Ok(self.read_strong(id).await?.into()),
+            _ => Ok(vouched),
         }
-        let lookup = self.read_through(cache, id).await?;
-        match (&lookup, freshness.min_version) {
-            // What a joined read brought may be older than what the caller has seen.
-            (Lookup::Found(snapshot), Some(wanted)) if snapshot.session.version < wanted => self.read_strong(id).await,
-            _ => Ok(lookup),
-        }
+    }
+
+    /// For how long others may reuse the answer that a session is valid without breaking the promise of the staleness
+    /// bound; zero where this server cannot tell.
+    pub fn reusable_for(&self, valid: &super::ValidSession) -> Duration {
+        // The end of an alias is not known here.
+        let Some(until) = valid.vouched_until.filter(|_| valid.presented == valid.session.id) else {
+            return Duration::ZERO;
+        };
+        let to_expiry = valid.session.expires_at.since(valid.now);
+        until.since(self.0.clock.monotonic()).min(to_expiry)
     }
 
     /// From the store of record, round L1.
@@ -235,17 +272,20 @@ impl Sessions {
     }
 
     /// Rules F1 and F3: joins a read that is under way, or reads, and keeps what may be kept.
-    async fn read_through(&self, cache: &Cache, id: SessionId) -> Result<Lookup> {
+    async fn read_through(&self, cache: &Cache, id: SessionId) -> Result<Vouched> {
         let clock = || self.0.clock.monotonic();
         // An end that was never answered is known for longer than L1 remembers it.
         if self.0.redo.contains(&id) {
-            return Ok(Lookup::Missing);
+            return Ok(Lookup::Missing.into());
         }
         let fill = match cache.l1.begin_fill(&id, clock).await {
-            Begun::Ended => return Ok(Lookup::Missing),
+            Begun::Ended => return Ok(Lookup::Missing.into()),
             Begun::Joined(served) => {
                 self.0.metrics.reads.with_label_values(&["joined"]).inc();
-                return Ok(Lookup::Found(served.value.snapshot(clock())));
+                return Ok(Vouched {
+                    lookup: Lookup::Found(served.value.snapshot(clock())),
+                    until: Some(served.until),
+                });
             }
             Begun::Read(fill) => fill,
         };
@@ -262,9 +302,9 @@ impl Sessions {
                 // Rule A: nothing is held under an alias; and neither is absence, nor what has expired.
                 fill.absent();
                 if self.took_too_long(sent) {
-                    return self.read_again(id).await;
+                    return Ok(self.read_again(id).await?.into());
                 }
-                return Ok(self.unless_ended(other));
+                return Ok(self.unless_ended(other).into());
             }
         };
         let completed = fill.complete(&cache.l1, record(&snapshot, sent, source), clock);
@@ -276,10 +316,13 @@ impl Sessions {
                 .inc();
         }
         match completed.answer {
-            Answer::Serve(_) => Ok(Lookup::Found(snapshot)),
-            Answer::Ended => Ok(Lookup::Missing),
+            Answer::Serve(served) => Ok(Vouched {
+                lookup: Lookup::Found(snapshot),
+                until: Some(served.until),
+            }),
+            Answer::Ended => Ok(Lookup::Missing.into()),
             Answer::OtherId => Err(Error::Store(StoreError::Mismatch)),
-            Answer::TooSlow => self.read_again(id).await,
+            Answer::TooSlow => Ok(self.read_again(id).await?.into()),
         }
     }
 

@@ -253,6 +253,6 @@ fn kept(data: &JsonMap, request: &RotateRequest) -> JsonMap {
 }
 
 /// Only a hash of a fingerprint is stored.
-fn fingerprint_hash(fingerprint: &str) -> String {
+pub(super) fn fingerprint_hash(fingerprint: &str) -> String {
     URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, fingerprint.as_bytes()))
 }

@@ -1,6 +1,7 @@
 //! The façade: the one object that every face calls. It ties together the store, the coalescing of touches, migration,
 //! the redo log of ends, events and metrics.
 
+mod binding;
 mod cache;
 mod data;
 mod end;
@@ -19,12 +20,13 @@ use parking_lot::Mutex;
 use prometheus::IntCounter;
 use tokio::sync::watch;
 
+pub use binding::{Binding, BindingPolicy};
 pub use cache::CacheSettings;
 pub use error::Error;
 pub use events::{EventFeed, FeedItem};
 pub use requests::{
-    Consistency, CreateRequest, Cursor, Freshness, InvalidReason, Issued, Page, PageRequest, Presented, RotateRequest,
-    ServerInfo, Stats, ValidSession, Validation,
+    ClientTraits, Consistency, CreateRequest, Cursor, Freshness, InvalidReason, Issued, Page, PageRequest, Presented,
+    RotateRequest, ServerInfo, Stats, ValidSession, Validation,
 };
 
 use cache::{Cache, Sampler};
@@ -66,6 +68,10 @@ pub struct Settings {
     pub limit: Option<UserLimit>,
     /// When sessions move.
     pub migration: MigrationPolicy,
+    /// What sessions are bound to.
+    pub binding: Binding,
+    /// How long an authentication counts as recent.
+    pub recent_authentication: Duration,
     /// How long ends are kept for repetition: node timeout, lag and margin.
     pub redo_window: Duration,
     /// How sessions are held in memory; nothing where they must not be.
@@ -105,6 +111,7 @@ struct Inner {
     sampler: Mutex<Option<Sampler>>,
     /// Found beforehand: a hit looks no label up.
     found_valid: IntCounter,
+    recorded: binding::Recorded,
 }
 
 impl Sessions {
@@ -131,6 +138,7 @@ impl Sessions {
             cache,
             sampler: Mutex::new(sampler),
             found_valid,
+            recorded: binding::Recorded::default(),
         }))
     }
 
@@ -145,9 +153,19 @@ impl Sessions {
         &self.0.metrics
     }
 
+    /// The monotonic clock.
+    pub fn monotonic(&self) -> crate::session::Monotonic {
+        self.0.clock.monotonic()
+    }
+
     /// This server's id.
     pub fn server_id(&self) -> &ServerId {
         &self.0.settings.server_id
+    }
+
+    /// What sessions are bound to.
+    pub fn binding(&self) -> &Binding {
+        &self.0.settings.binding
     }
 
     /// The names of the deployment's classes.
@@ -170,7 +188,7 @@ impl Sessions {
 
     /// As [`Sessions::get`], from memory alone; nothing also where only the store can tell.
     pub fn get_held(&self, id: SessionId) -> Option<Arc<Session>> {
-        self.held(&id).map(|snapshot| snapshot.session)
+        self.held(&id).map(|(snapshot, _)| snapshot.session)
     }
 
     /// Rule W2: what this server changes it drops from its memory before it answers, whether or not it was answered

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use crate::cluster::MemberState;
-use crate::session::{DataKey, JsonMap, Session, SessionId, Timestamp, Token, UserId};
+use crate::session::{DataKey, JsonMap, Monotonic, Session, SessionId, Timestamp, Token, UserId};
 use crate::store::{Durations, Filter};
 
 /// Whether a read may come from memory.
@@ -85,10 +85,23 @@ pub struct Presented<'a> {
     pub token: &'a str,
     /// The CSRF token that came along, to be judged too.
     pub csrf_token: Option<&'a str>,
+    /// What is known of the client, to be judged by the binding policies.
+    pub client: ClientTraits<'a>,
     /// Whether this is a use of the session, which slides its expiry.
     pub touch: bool,
     /// How fresh the answer must be.
     pub freshness: Freshness,
+}
+
+/// What is known of a client.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ClientTraits<'a> {
+    /// What identifies its device.
+    pub fingerprint: Option<&'a str>,
+    /// Its address.
+    pub ip: Option<&'a str>,
+    /// Its user agent.
+    pub user_agent: Option<&'a str>,
 }
 
 /// The judgement of a token.
@@ -109,6 +122,8 @@ pub struct ValidSession {
     pub presented: SessionId,
     /// The store's time.
     pub now: Timestamp,
+    /// Until when the answer keeps the promise of the staleness bound; nothing where this server cannot tell.
+    pub vouched_until: Option<Monotonic>,
 }
 
 /// Why a token opens no session.
@@ -120,6 +135,10 @@ pub enum InvalidReason {
     SessionExpired,
     /// The CSRF token is not this session's.
     CsrfMismatch,
+    /// The client is another than the one that logged in, and a binding policy refuses it.
+    FingerprintMismatch,
+    /// The client is another than the one that logged in, and a binding policy wants the user to authenticate again.
+    ReauthenticationRequired,
 }
 
 impl InvalidReason {
@@ -129,6 +148,8 @@ impl InvalidReason {
             Self::SessionNotFound => "session_not_found",
             Self::SessionExpired => "session_expired",
             Self::CsrfMismatch => "csrf_mismatch",
+            Self::FingerprintMismatch => "fingerprint_mismatch",
+            Self::ReauthenticationRequired => "reauthentication_required",
         }
     }
 }

@@ -1,4 +1,4 @@
-use super::requests::{InvalidReason, Presented, ValidSession, Validation};
+use super::requests::{ClientTraits, InvalidReason, Presented, ValidSession, Validation};
 use super::{Result, Sessions};
 use crate::session::{SessionId, Token, Verdict};
 use crate::store::{End, EndReason, Lookup, Snapshot};
@@ -14,17 +14,22 @@ impl Sessions {
         Ok(validation)
     }
 
-    /// As [`Sessions::validate`] for a token that opens a session in memory, and notes the use; nothing where it takes
-    /// more than memory to tell.
-    pub fn validate_held(&self, token: &str) -> Option<ValidSession> {
+    /// As [`Sessions::validate`] for the token of a session in memory that nothing is to be said against, and notes the
+    /// use; nothing where it takes more than memory to tell.
+    pub fn validate_held(&self, token: &str, client: &ClientTraits<'_>) -> Option<ValidSession> {
         let id = token.parse::<Token>().ok()?.id();
-        let snapshot = self.held(&id).filter(|held| !held.session.unconfirmed)?;
+        let (snapshot, vouched_until) = self.held(&id)?;
+        let session = &snapshot.session;
+        if session.unconfirmed || !self.is_same_client(session, client) {
+            return None;
+        }
         self.note_use(&snapshot);
         self.0.found_valid.inc();
         Some(ValidSession {
             session: snapshot.session,
             presented: id,
             now: snapshot.now,
+            vouched_until,
         })
     }
 
@@ -33,7 +38,8 @@ impl Sessions {
             return Ok(Validation::Invalid(InvalidReason::SessionNotFound));
         };
         let id = token.id();
-        let snapshot = match self.read(id, presented.freshness).await? {
+        let vouched = self.read_vouched(id, presented.freshness).await?;
+        let snapshot = match vouched.lookup {
             Lookup::Found(snapshot) => snapshot,
             Lookup::Replayed { current } => {
                 self.end_family(id, current).await?;
@@ -50,6 +56,9 @@ impl Sessions {
         {
             return Ok(Validation::Invalid(InvalidReason::CsrfMismatch));
         }
+        if let Some(reason) = self.judge_client(&snapshot, &presented.client).await? {
+            return Ok(Validation::Invalid(reason));
+        }
         let snapshot = self.confirm_first_use(id, snapshot).await;
         if presented.touch {
             self.note_use(&snapshot);
@@ -58,6 +67,7 @@ impl Sessions {
             session: snapshot.session,
             presented: id,
             now: snapshot.now,
+            vouched_until: vouched.until,
         }))
     }
 

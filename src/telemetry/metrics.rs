@@ -45,6 +45,11 @@ metrics! {
     sessions_migrated: IntCounterVec = "cloakroom_sessions_migrated_total" ["cause"];
     /// Tokens judged, by verdict: valid or the reason why not.
     validations: IntCounterVec = "cloakroom_validations_total" ["verdict"];
+    /// Tokens that open no session and did not once expire, by who presented them: a visitor (browsers and gateways) or an
+    /// application. Many of them are guesses.
+    invalid_tokens: IntCounterVec = "cloakroom_invalid_tokens_total" ["face"];
+    /// Requests turned away because their client had tried too many invalid tokens.
+    throttled: IntCounter = "cloakroom_throttled_total";
     /// Retired tokens that were used again; each ended its session.
     theft_detected: IntCounter = "cloakroom_theft_detected_total";
     /// Live sessions of the fleet by class. Only the leader shows it.
@@ -186,8 +191,16 @@ impl Metrics {
             (&self.sessions_migrated, &["touch", "request"]),
             (
                 &self.validations,
-                &["valid", "session_not_found", "session_expired", "csrf_mismatch"],
+                &[
+                    "valid",
+                    "session_not_found",
+                    "session_expired",
+                    "csrf_mismatch",
+                    "fingerprint_mismatch",
+                    "reauthentication_required",
+                ],
             ),
+            (&self.invalid_tokens, &["visitor", "application"]),
             (&self.touches, &["recorded", "gone", "failed"]),
             (
                 &self.store_retries,

@@ -57,6 +57,9 @@ fn every_active_key_has_the_default_of_the_contract() {
         ("session.max_per_user", "none"),
         ("session.max_per_user_policy", "refuse"),
         ("session.recent_authentication", "10m"),
+        ("binding.ip", "record"),
+        ("binding.user_agent", "record"),
+        ("binding.fingerprint", "record"),
         ("migration.policy", "home_gone"),
         ("cookie.preset", "default"),
         ("cookie.name", "__Host-cloakroom"),
@@ -75,6 +78,9 @@ fn every_active_key_has_the_default_of_the_contract() {
         ("http.max_connections", "10000"),
         ("http.session_header", "true"),
         ("http.cors_origins", "[]"),
+        ("http.throttle", "60"),
+        ("auth.cache_for", "0s"),
+        ("auth.return_urls", "[]"),
         ("shutdown.drain", "20s"),
         ("log.format", "none"),
         ("log.level", "info"),
@@ -99,10 +105,6 @@ fn keys_to_come_have_the_default_of_the_contract() {
     assert_eq!(coherence.max_bytes.to_string(), "64MiB");
     assert_eq!(coherence.max_age, Period::from_secs(60));
     assert!(config.session.classes.values().all(|class| class.serve_stale.is_none()));
-    assert_eq!(config.http.throttle, 60);
-    assert!(config.auth.return_urls.is_empty());
-    assert_eq!(config.auth.cache_for, Period::ZERO);
-    assert_eq!(config.binding.ip, BindingPolicy::Record);
     assert!(config.encryption.keys.is_none() && config.token.keys.is_none());
     assert_eq!(
         config.otlp,

@@ -170,11 +170,7 @@ fn features_to_come_are_refused_by_name() {
         "token.keys",
         "token.keys_file",
         "encryption.keys",
-        "binding.ip",
-        "auth.cache_for",
-        "auth.return_urls",
         "otlp.endpoint",
-        "http.throttle",
         "session.classes.normal.serve_stale",
     ];
     for key in refused {

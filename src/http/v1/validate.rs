@@ -12,25 +12,21 @@ use crate::http::problem::ApiError;
 use crate::http::rendered::Object;
 use crate::http::schema;
 use crate::http::state::ApiState;
-use crate::sessions::{Freshness, Presented, Validation};
+use crate::sessions::{ClientTraits, Freshness, InvalidReason, Presented, Validation};
 
 /// A token to be judged.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(
-    dead_code,
-    reason = "what only a binding policy judges is accepted, and means nothing without one"
-)]
 pub(in crate::http) struct ValidateBody {
     /// What the client sent: the token, or the value of its cookie, whose signature is then checked.
     token: String,
-    /// What identifies the client's device.
+    /// What identifies the client's device; judged by the policy `binding.fingerprint`.
     fingerprint: Option<String>,
     /// The CSRF token that came along, to be judged too.
     csrf_token: Option<String>,
-    /// The client's address.
+    /// The client's address; held by `binding.ip` against the session's metadata `ip`.
     ip: Option<String>,
-    /// The client's user agent.
+    /// The client's user agent; held by `binding.user_agent` against the session's metadata `user_agent`.
     user_agent: Option<String>,
     /// Whether this is a use of the session, which slides its expiry; it is where this is left out.
     touch: Option<bool>,
@@ -50,7 +46,8 @@ pub(in crate::http) struct ValidateBody {
 pub(in crate::http) struct ValidateAnswer {
     valid: bool,
     session: Option<schema::Session>,
-    /// `session_not_found`, `session_expired` or `csrf_mismatch`.
+    /// `session_not_found`, `session_expired`, `csrf_mismatch`, `fingerprint_mismatch` (the client is another one) or
+    /// `reauthentication_required`.
     reason: Option<&'static str>,
 }
 
@@ -77,6 +74,11 @@ pub(in crate::http) async fn validate(
     let presented = Presented {
         token: &token,
         csrf_token: body.csrf_token.as_deref(),
+        client: ClientTraits {
+            fingerprint: body.fingerprint.as_deref(),
+            ip: body.ip.as_deref(),
+            user_agent: body.user_agent.as_deref(),
+        },
         touch: body.touch.unwrap_or(true),
         freshness: input::freshness(body.consistency, body.min_version),
     };
@@ -86,6 +88,10 @@ pub(in crate::http) async fn validate(
             Ok(session.within(r#"{"valid":true,"session":"#).into_response())
         }
         Validation::Invalid(reason) => {
+            if reason == InvalidReason::SessionNotFound {
+                let metrics = state.sessions().metrics();
+                metrics.invalid_tokens.with_label_values(&["application"]).inc();
+            }
             let reason = reason.as_str();
             Ok(Json(Refused { valid: false, reason }).into_response())
         }

@@ -120,7 +120,7 @@ async fn the_service_reads_its_secrets_from_a_file() {
         &setting,
     ];
     let server = Program::cloakroom(&arguments, &[]);
-    let address = server.listener("traffic").await;
+    let address = super::serving(&server).await;
     let client = reqwest::Client::new();
     let made = client
         .post(format!("http://{address}/v1/sessions"))

@@ -19,7 +19,7 @@ use cloakroom::cluster::{Member, MemberState, Members, View};
 use cloakroom::http::caller::CallerAuth;
 use cloakroom::http::{ApiState, Front, HttpSettings, service};
 use cloakroom::session::{Classes, ManualClock, ServerId, SystemRandom, Timestamp};
-use cloakroom::sessions::{MigrationPolicy, Parts, Sessions, Settings};
+use cloakroom::sessions::{Binding, CacheSettings, MigrationPolicy, Parts, Sessions, Settings};
 use cloakroom::store::{MemoryStore, SessionStore};
 use cloakroom::telemetry::Metrics;
 use http_body_util::BodyExt as _;
@@ -42,6 +42,24 @@ pub(crate) struct Setup {
     pub(crate) callers: CallerAuth,
     pub(crate) settings: HttpSettings,
     pub(crate) store: Option<Arc<dyn SessionStore>>,
+    pub(crate) cache: Option<CacheSettings>,
+    pub(crate) binding: Binding,
+}
+
+impl Setup {
+    /// With an L1 that nothing feeds: it answers nothing itself, but knows its bound.
+    pub(crate) fn with_l1() -> Self {
+        Self {
+            cache: Some(CacheSettings {
+                staleness_bound: Duration::from_secs(1),
+                heartbeat: Duration::from_millis(250),
+                max_entries: 100,
+                max_bytes: 1 << 20,
+                max_age: Duration::from_mins(1),
+            }),
+            ..Self::default()
+        }
+    }
 }
 
 impl Default for Setup {
@@ -50,6 +68,8 @@ impl Default for Setup {
             callers: CallerAuth::Open,
             settings: HttpSettings::default(),
             store: None,
+            cache: None,
+            binding: Binding::default(),
         }
     }
 }
@@ -91,8 +111,10 @@ impl Api {
             rotation_grace: Duration::from_secs(10),
             limit: None,
             migration: MigrationPolicy::default(),
+            binding: setup.binding,
+            recent_authentication: Duration::from_mins(10),
             redo_window: Duration::from_secs(30),
-            cache: None,
+            cache: setup.cache,
         };
         let parts = Parts {
             store,
@@ -163,6 +185,11 @@ impl Answer {
     }
 
     #[track_caller]
+    pub(crate) fn expect_empty(&self, status: u16) {
+        assert_eq!((self.status.as_u16(), self.body.as_str()), (status, ""));
+    }
+
+    #[track_caller]
     pub(crate) fn expect(&self, status: u16) -> Value {
         assert_eq!(self.status.as_u16(), status, "{}", self.body);
         if self.body.is_empty() { Value::Null } else { self.json() }
@@ -182,7 +209,7 @@ impl Answer {
         }
         assert_eq!(self.header("content-type"), "application/problem+json");
         assert_eq!(self.header("cache-control"), "no-store");
-        assert_eq!(self.headers.contains_key("retry-after"), status == 503);
+        assert_eq!(self.headers.contains_key("retry-after"), [429, 503].contains(&status));
     }
 
     #[track_caller]

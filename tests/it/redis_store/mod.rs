@@ -132,6 +132,8 @@ fn sessions(store: &RedisStore, redo_window: Duration) -> Sessions {
         limit: None,
         migration: MigrationPolicy::default(),
         redo_window,
+        binding: cloakroom::sessions::Binding::default(),
+        recent_authentication: Duration::from_mins(10),
         cache: None,
     };
     let (_, view) = watch::channel(View::default());
