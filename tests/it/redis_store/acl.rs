@@ -17,19 +17,19 @@ use crate::support::store::{connect, redis_options};
 use crate::support::tls::TlsMaterial;
 
 /// The commands that the store cannot work without, those of its scripts included: Redis checks them too.
-const COMMANDS: &str = "+evalsha +eval +script|load +time +get +set +del +exists +rename \
+pub(crate) const COMMANDS: &str = "+evalsha +eval +script|load +time +get +set +del +exists +rename \
     +hget +hgetall +hset +hsetnx +hmget +hdel +hexists +hkeys +hstrlen +hincrby +hincrbyfloat \
-    +zadd +zrem +zrange +zrangebyscore +zrevrange +zscore +zcard +zremrangebyscore \
+    +zadd +zrem +zrange +zrangebyscore +zrangebylex +zscore +zcard +zremrangebyscore \
     +lpush +ltrim +lrange +xadd +xrange +xinfo|stream +pexpire +pexpireat +pexpiretime +spublish +ssubscribe";
 
 /// By which subscriptions are kept under watch.
-const HEARTBEAT_COMMANDS: &str = "+eval_ro";
+pub(crate) const HEARTBEAT_COMMANDS: &str = "+eval_ro";
 
 /// What is needed besides: in a cluster; for durable changes; and what is done without where it is refused: to learn of
 /// failovers by more than addresses, and to check settings.
-const CLUSTER_COMMANDS: &str = "+cluster|slots +asking";
-const DURABLE_COMMANDS: &str = "+wait";
-const OPTIONAL_COMMANDS: &str = "+info +config|get";
+pub(crate) const CLUSTER_COMMANDS: &str = "+cluster|slots +asking";
+pub(crate) const DURABLE_COMMANDS: &str = "+wait";
+pub(crate) const OPTIONAL_COMMANDS: &str = "+info +config|get";
 
 /// So long a stream of events must last for its watch to be seen working.
 const TWO_HEARTBEATS: Duration = Duration::from_millis(2_100);
