@@ -10,7 +10,6 @@ use ::http::Request;
 use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
-use axum::routing::future::RouteFuture;
 use hyper::body::Incoming;
 use tokio::sync::watch;
 use tower_service::Service;
@@ -23,7 +22,7 @@ use crate::cluster::View;
 use crate::http::admin::{self, Readiness};
 use crate::http::caller::CallerAuth;
 use crate::http::listener::{Drain, Limits, Listener, Role, Tls};
-use crate::http::{self, ApiState, HttpSettings};
+use crate::http::{self, ApiState, Front, HttpSettings};
 use crate::session::{Clock, Random};
 use crate::sessions::{Parts, Sessions, Settings};
 use crate::telemetry::Metrics;
@@ -77,7 +76,7 @@ impl Frame {
         let sessions = Sessions::new(settings, parts);
         let api = ApiState::new(sessions.clone(), self.callers, self.http, self.draining);
         Core {
-            router: http::router(api),
+            service: http::service(api),
             duties: Duties {
                 sessions,
                 membership: opened.membership,
@@ -92,7 +91,7 @@ impl Frame {
 
 /// What answers the requests of a server, and what it does besides.
 pub struct Core {
-    router: Router,
+    service: Front,
     duties: Duties,
 }
 
@@ -121,7 +120,7 @@ impl Replica {
         Ok(Self {
             traffic: Listener::bind(Role::Traffic, plan.listen, plan.tls, plan.limits, metrics.clone())?,
             admin: Listener::bind(Role::Admin, plan.admin_listen, None, Limits::default(), metrics.clone())?,
-            gate: Gate::new(http::waiting_router(http, metrics)),
+            gate: Gate::new(http::waiting_service(http, metrics)),
             admin_router: admin::router(metrics.clone(), readiness.clone()),
             readiness,
             drain: Drain {
@@ -201,48 +200,48 @@ impl Replica {
 
 /// Lets the traffic through to the core, and starts what that does besides.
 fn begin(core: Core, gate: &Gate, readiness: &Readiness) -> Background {
-    gate.open(core.router);
+    gate.open(core.service);
     Background::start(Duties {
         readiness: readiness.clone(),
         ..core.duties
     })
 }
 
-/// Leads requests to one router until another is there. Cheap to clone.
+/// Leads requests to one service until another is there. Cheap to clone.
 #[derive(Clone)]
 struct Gate {
-    waiting: Router,
-    open: Arc<OnceLock<Router>>,
+    waiting: Front,
+    open: Arc<OnceLock<Front>>,
 }
 
 impl Gate {
-    fn new(waiting: Router) -> Self {
+    fn new(waiting: Front) -> Self {
         Self {
             waiting,
             open: Arc::default(),
         }
     }
 
-    /// From now on requests go to `router`.
-    fn open(&self, router: Router) {
+    /// From now on requests go to `service`.
+    fn open(&self, service: Front) {
         // There is one core: nothing opens the gate twice.
-        let _ = self.open.set(router);
+        let _ = self.open.set(service);
     }
 }
 
 impl Service<Request<Incoming>> for Gate {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = RouteFuture<Infallible>;
+    type Future = <Front as Service<Request<Incoming>>>::Future;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        // A router is always ready.
+        // What the gate leads to is always ready.
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
         match self.open.get() {
-            Some(router) => router.clone().call(request),
+            Some(service) => service.clone().call(request),
             None => self.waiting.call(request),
         }
     }

@@ -56,6 +56,12 @@ impl Client {
     }
 }
 
+/// [`Client::address`] alone.
+pub(super) fn address(extensions: &Extensions, headers: &HeaderMap, trusted: &[IpNet]) -> Option<IpAddr> {
+    let proxy = trusted_peer(extensions, trusted)?;
+    forwarded_address(headers, proxy, trusted)
+}
+
 /// By which scheme the client spoke, as far as that is known.
 pub(super) fn scheme(extensions: &Extensions, headers: &HeaderMap, trusted: &[IpNet]) -> Option<Scheme> {
     if trusted_peer(extensions, trusted).is_none() || !headers.contains_key(X_FORWARDED_PROTO) {
@@ -97,7 +103,7 @@ fn forwarded_address(headers: &HeaderMap, proxy: IpAddr, trusted: &[IpNet]) -> O
     let hops: Vec<_> = items(headers, &X_FORWARDED_FOR).collect();
     let mut farthest = proxy;
     for hop in hops.iter().rev() {
-        farthest = address(hop)?;
+        farthest = parse_address(hop)?;
         if !is_trusted(farthest, trusted) {
             return Some(farthest);
         }
@@ -107,7 +113,7 @@ fn forwarded_address(headers: &HeaderMap, proxy: IpAddr, trusted: &[IpNet]) -> O
 }
 
 /// An address, maybe with a port.
-fn address(text: &str) -> Option<IpAddr> {
+fn parse_address(text: &str) -> Option<IpAddr> {
     let bare = text.trim_start_matches('[').trim_end_matches(']');
     let with_port = || text.parse::<SocketAddr>().map(|address| address.ip());
     let address = bare.parse::<IpAddr>().or_else(|_| with_port()).ok()?;

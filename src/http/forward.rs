@@ -12,6 +12,7 @@ use utoipa::IntoParams;
 use super::extract::QueryParams;
 use super::openapi::GateProblems;
 use super::problem::ApiError;
+use super::rendered::Identity;
 use super::state::ApiState;
 use super::visitor::{Visitor, is_recent};
 use crate::session::Session;
@@ -28,6 +29,20 @@ const X_AUTH_REQUIRE: HeaderName = HeaderName::from_static("x-auth-require");
 const X_FORWARDED_METHOD: HeaderName = HeaderName::from_static("x-forwarded-method");
 const X_ORIGINAL_METHOD: HeaderName = HeaderName::from_static("x-original-method");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+
+/// Where gateways ask.
+pub(super) const AUTH_PATH: &str = "/auth";
+
+/// The headers that are always there, if empty: a gateway that copies them thereby overwrites what the client may have
+/// sent under these names (S44).
+pub(super) const IDENTITY: [HeaderName; 6] = [
+    X_AUTH_USER,
+    X_AUTH_SESSION,
+    X_AUTH_ROLES,
+    X_AUTH_PERMISSIONS,
+    X_AUTH_CLASS,
+    X_AUTH_VERSION,
+];
 
 /// The characters of RFC 3986 that never need an escape stay as they are.
 const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -214,7 +229,7 @@ impl Requirements {
             visitor.check_origin(state, &valid)?;
         }
         self.check(&valid)?;
-        let mut answer = identity(&valid.session);
+        let mut answer: HeaderMap = IDENTITY.into_iter().zip(identity(&valid.session)).collect();
         // What was judged by more than cookie, method and query must be judged again.
         if reuse == Reuse::Allowed && !judges_origin && visitor.is_judged_by_cookie_alone(state) {
             let reusable = self.reusable_for(state, &valid).as_millis();
@@ -313,19 +328,18 @@ fn is_navigation(headers: &HeaderMap) -> bool {
     }
 }
 
-/// Every header is always there, if empty: a gateway that copies them thereby
-/// overwrites what the client may have sent under these names (S44).
-fn identity(session: &Session) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(8);
+/// The values of [`IDENTITY`].
+pub(super) fn identity(session: &Session) -> Identity {
     let user = session.user_id.as_ref().map_or("", |user| user.as_str());
     let user: std::borrow::Cow<'_, str> = utf8_percent_encode(user, ESCAPED).into();
-    headers.insert(X_AUTH_USER, text(&user));
-    headers.insert(X_AUTH_SESSION, text(session.id.text().as_str()));
-    headers.insert(X_AUTH_ROLES, text(&session.roles.join(",")));
-    headers.insert(X_AUTH_PERMISSIONS, text(&session.permissions.join(",")));
-    headers.insert(X_AUTH_CLASS, text(session.class.as_str()));
-    headers.insert(X_AUTH_VERSION, HeaderValue::from(session.version));
-    headers
+    [
+        text(&user),
+        text(session.id.text().as_str()),
+        text(&session.roles.join(",")),
+        text(&session.permissions.join(",")),
+        text(session.class.as_str()),
+        HeaderValue::from(session.version),
+    ]
 }
 
 /// None of these texts holds a control character: they were checked when they came in.

@@ -2,13 +2,14 @@ use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, VARY, X_CONTENT_TYPE_OPTIONS,
 };
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
@@ -19,6 +20,7 @@ use tracing::Instrument as _;
 
 use super::client::{Scheme, scheme};
 use super::cors::Cors;
+use super::forward::AUTH_PATH;
 use super::problem::ApiError;
 use super::route_metrics::RouteTable;
 use super::settings::HttpSettings;
@@ -26,11 +28,12 @@ use super::v1::EVENTS_PATH;
 use crate::session::{Random as _, SystemRandom};
 use crate::telemetry::Metrics;
 
-const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(super) const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// What every request passes, in one layer: each layer more would cost an allocation on each request.
-struct Stack {
+pub(super) struct Stack {
     settings: HttpSettings,
     routes: RouteTable,
     in_flight: IntGauge,
@@ -45,7 +48,7 @@ pub(super) fn apply(
     settings: &HttpSettings,
     metrics: &Metrics,
     description: &utoipa::openapi::OpenApi,
-) -> Router {
+) -> (Router, Arc<Stack>) {
     let stack = Arc::new(Stack {
         routes: RouteTable::new(metrics, description.paths.paths.keys().cloned()),
         in_flight: metrics.http_in_flight.clone(),
@@ -54,7 +57,8 @@ pub(super) fn apply(
         request_ids: RequestIds::new(),
         settings: settings.clone(),
     });
-    router.layer(axum::middleware::from_fn_with_state(stack, pass))
+    let layer = axum::middleware::from_fn_with_state(Arc::clone(&stack), pass);
+    (router.layer(layer), stack)
 }
 
 /// The order, from outside to inside, and why:
@@ -76,8 +80,7 @@ async fn pass(State(stack): State<Arc<Stack>>, request: Request, next: Next) -> 
     let preflight = origin
         .as_ref()
         .and_then(|_| Cors::preflight(&method, request.headers(), route));
-    let trusted = &stack.settings.trusted_proxies;
-    let is_https = scheme(request.extensions(), request.headers(), trusted) == Some(Scheme::Https);
+    let demands_tls = stack.demands_tls(request.extensions(), request.headers(), route);
     let span = tracing::info_span!("request", request_id = %request_id, %method, route);
 
     let mut response = match preflight {
@@ -102,31 +105,26 @@ async fn pass(State(stack): State<Arc<Stack>>, request: Request, next: Next) -> 
     });
     let headers = response.headers_mut();
     headers.insert(X_REQUEST_ID, request_id.0);
-    // S34. What never touched a session says so itself.
-    headers.entry(CACHE_CONTROL).or_insert(NO_STORE);
-    headers.entry(VARY).or_insert_with(|| vary(route));
-    stack.cors.mark(headers, origin);
-    protect(headers, is_https && !is_for_gateways(route));
+    stack.dress(headers, route, origin);
+    if demands_tls {
+        headers.insert(STRICT_TRANSPORT_SECURITY, HSTS);
+    }
     response
 }
 
-/// S42. None of our answers is a page: a browser must neither guess, nor frame, nor run anything. A gateway may hand its
-/// answer on under another host, about whose TLS we have nothing to say.
-fn protect(headers: &mut HeaderMap, demand_tls: bool) {
+/// S42. None of our answers is a page: a browser must neither guess, nor frame, nor run anything.
+fn protect(headers: &mut HeaderMap) {
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(
         CONTENT_SECURITY_POLICY,
         HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
     );
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    if demand_tls {
-        headers.insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
-    }
 }
 
 /// Whether the route is one of forward auth.
 pub(super) fn is_for_gateways(route: Option<&str>) -> bool {
-    route.is_some_and(|route| route == "/auth" || route.starts_with("/ext_authz/"))
+    route.is_some_and(|route| route == AUTH_PATH || route.starts_with("/ext_authz/"))
 }
 
 /// The faces that judge a session's own credential also depend on `Authorization`.
@@ -140,9 +138,40 @@ fn vary(route: Option<&str>) -> HeaderValue {
 }
 
 impl Stack {
+    /// Whether a request's headers are small enough.
+    pub(super) fn admits(&self, headers: &HeaderMap) -> bool {
+        header_bytes(headers) <= self.settings.max_header_bytes
+    }
+
+    /// The id by which a request is found in logs.
+    pub(super) fn request_id(&self, headers: &HeaderMap) -> HeaderValue {
+        self.request_ids.of(headers).0
+    }
+
+    /// Counts an answered request.
+    pub(super) fn observe(&self, route: Option<&str>, method: &Method, status: StatusCode, took: Duration) {
+        self.routes.observe(route, method, status, took);
+    }
+
+    /// Adds what every answer says besides its own. `origin` is the page's, where it may read the answer.
+    pub(super) fn dress(&self, headers: &mut HeaderMap, route: Option<&str>, origin: Option<HeaderValue>) {
+        // S34. What never touched a session says so itself.
+        headers.entry(CACHE_CONTROL).or_insert(NO_STORE);
+        headers.entry(VARY).or_insert_with(|| vary(route));
+        self.cors.mark(headers, origin);
+        protect(headers);
+    }
+
+    /// Whether the browser is to come by TLS from now on. A gateway may hand its answer on under another host, about
+    /// whose TLS we have nothing to say.
+    pub(super) fn demands_tls(&self, extensions: &Extensions, headers: &HeaderMap, route: Option<&str>) -> bool {
+        let trusted = &self.settings.trusted_proxies;
+        !is_for_gateways(route) && scheme(extensions, headers, trusted) == Some(Scheme::Https)
+    }
+
     async fn serve(&self, request: Request, next: Next, route: Option<&str>) -> Result<Response, ApiError> {
         let settings = &self.settings;
-        if header_bytes(request.headers()) > settings.max_header_bytes {
+        if !self.admits(request.headers()) {
             let limit = settings.max_header_bytes;
             return Err(ApiError::HeadersTooLarge { limit });
         }

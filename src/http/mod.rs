@@ -9,11 +9,14 @@ mod cookie;
 mod cors;
 mod extract;
 mod forward;
+mod front;
+mod hits;
 mod input;
 pub mod listener;
 mod middleware;
 mod openapi;
 mod problem;
+mod rendered;
 mod route_metrics;
 mod schema;
 mod seal;
@@ -24,6 +27,7 @@ mod token_keys;
 mod v1;
 mod visitor;
 
+pub use front::Front;
 pub use openapi::openapi;
 pub use seal::CookieSecrets;
 pub use settings::{CookiePreset, CookieSettings, HttpSettings, Priority, SameSite};
@@ -36,26 +40,25 @@ use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt as _};
 use utoipa_axum::routes;
 
 use crate::telemetry::Metrics;
+use hits::Hits;
 
 /// The traffic listener's whole surface, with its middleware.
-pub fn router(state: ApiState) -> Router {
+pub fn service(state: ApiState) -> Front {
     let (router, description) = routes().split_for_parts();
     let router = router
         .fallback(problem::not_found)
-        .method_not_allowed_fallback(problem::method_not_allowed);
-    let (settings, metrics) = (state.settings().clone(), state.sessions().metrics().clone());
-    middleware::apply(router.with_state(state), &settings, &metrics, &description)
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .with_state(state.clone());
+    let (router, stack) = middleware::apply(router, state.settings(), state.sessions().metrics(), &description);
+    Front::new(Hits::new(state, stack), router)
 }
 
 /// What the traffic listener answers until the store is open: the truth about no session is known yet.
-pub fn waiting_router(settings: &HttpSettings, metrics: &Metrics) -> Router {
+pub fn waiting_service(settings: &HttpSettings, metrics: &Metrics) -> Front {
     let nothing_known = async || problem::ApiError::Unavailable("the store has not answered since the start");
-    middleware::apply(
-        Router::new().fallback(nothing_known),
-        settings,
-        metrics,
-        &openapi::base(),
-    )
+    let router = Router::new().fallback(nothing_known);
+    let (router, _) = middleware::apply(router, settings, metrics, &openapi::base());
+    Front::without_hits(router)
 }
 
 /// Every route with its description. There is no other way to add one: so none is left out of the description.

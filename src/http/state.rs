@@ -1,6 +1,7 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
+use prometheus::IntCounter;
 use tokio::sync::watch;
 
 use super::caller::CallerAuth;
@@ -21,6 +22,13 @@ struct Inner {
     throttle: Throttle,
     draining: watch::Receiver<bool>,
     description: OnceLock<Bytes>,
+    counters: Counters,
+}
+
+/// Found beforehand: what every request counts looks no label up.
+pub(super) struct Counters {
+    /// Callers that were accepted.
+    pub(super) accepted: IntCounter,
 }
 
 impl ApiState {
@@ -32,6 +40,7 @@ impl ApiState {
         draining: watch::Receiver<bool>,
     ) -> Self {
         let set_cookie = SetCookie::new(&settings.cookie);
+        let accepted = sessions.metrics().callers.with_label_values(&["accepted"]);
         Self(Arc::new(Inner {
             sessions,
             callers,
@@ -40,6 +49,7 @@ impl ApiState {
             set_cookie,
             draining,
             description: OnceLock::new(),
+            counters: Counters { accepted },
         }))
     }
 
@@ -49,6 +59,10 @@ impl ApiState {
 
     pub(super) fn callers(&self) -> &CallerAuth {
         &self.0.callers
+    }
+
+    pub(super) fn counters(&self) -> &Counters {
+        &self.0.counters
     }
 
     pub(super) fn settings(&self) -> &HttpSettings {

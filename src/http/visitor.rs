@@ -4,9 +4,9 @@ use std::time::Duration;
 use axum::extract::FromRequestParts;
 use axum::http::header::{AUTHORIZATION, ORIGIN, USER_AGENT};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName};
+use axum::http::{Extensions, HeaderMap, HeaderName};
 
-use super::client::{Client, Scheme, only};
+use super::client::{self, Client, Scheme, only};
 use super::cookie::{self, CookieCredential};
 use super::problem::ApiError;
 use super::state::ApiState;
@@ -65,7 +65,7 @@ impl Visitor {
         state: &ApiState,
         purpose: Purpose,
     ) -> Result<Result<ValidSession, InvalidReason>, ApiError> {
-        let credential = self.credential(state);
+        let credential = credential(state, &self.headers);
         if matches!(credential, Credential::None) {
             return Ok(Err(InvalidReason::SessionNotFound));
         }
@@ -167,29 +167,46 @@ impl Visitor {
     }
 
     fn token(&self, state: &ApiState) -> Option<Cow<'_, str>> {
-        match self.credential(state) {
+        match credential(state, &self.headers) {
             Credential::Token(token) => Some(token),
             Credential::None | Credential::Refused => None,
         }
     }
+}
 
-    fn credential(&self, state: &ApiState) -> Credential<'_> {
-        let settings = state.settings();
-        let from_cookie = cookie::find(&self.headers, &settings.cookie.name);
-        let from_header = if settings.session_header {
-            session_header(&self.headers)
-        } else {
-            SessionHeader::None
-        };
-        match (from_cookie, from_header) {
-            (CookieCredential::None, SessionHeader::None) => Credential::None,
-            (CookieCredential::None, SessionHeader::Token(token)) => Credential::Token(Cow::Borrowed(token)),
-            (CookieCredential::Value(value), SessionHeader::None) => {
-                let opened = state.set_cookie().seal().open(value);
-                opened.map_or(Credential::Refused, Credential::Token)
-            }
-            _ => Credential::Refused,
+/// As [`Visitor::session`] where memory alone can tell that there is one; nothing where that takes more.
+pub(super) fn held_session(state: &ApiState, extensions: &Extensions, headers: &HeaderMap) -> Option<ValidSession> {
+    let Credential::Token(token) = credential(state, headers) else {
+        return None;
+    };
+    let address = client::address(extensions, headers, &state.settings().trusted_proxies);
+    state.throttle().admit(address, state.sessions().monotonic()).ok()?;
+    let address = address.map(|address| address.to_string());
+    let client = ClientTraits {
+        fingerprint: only(headers, &X_FINGERPRINT),
+        ip: address.as_deref(),
+        user_agent: only(headers, &USER_AGENT),
+    };
+    state.sessions().validate_held(&token, &client)
+}
+
+/// What the headers carry: the cookie, or the header where that is enabled, never both.
+fn credential<'a>(state: &ApiState, headers: &'a HeaderMap) -> Credential<'a> {
+    let settings = state.settings();
+    let from_cookie = cookie::find(headers, &settings.cookie.name);
+    let from_header = if settings.session_header {
+        session_header(headers)
+    } else {
+        SessionHeader::None
+    };
+    match (from_cookie, from_header) {
+        (CookieCredential::None, SessionHeader::None) => Credential::None,
+        (CookieCredential::None, SessionHeader::Token(token)) => Credential::Token(Cow::Borrowed(token)),
+        (CookieCredential::Value(value), SessionHeader::None) => {
+            let opened = state.set_cookie().seal().open(value);
+            opened.map_or(Credential::Refused, Credential::Token)
         }
+        _ => Credential::Refused,
     }
 }
 

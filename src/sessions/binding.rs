@@ -108,6 +108,11 @@ impl Sessions {
         Ok((any(BindingPolicy::StepUp) && !is_recent()).then_some(InvalidReason::ReauthenticationRequired))
     }
 
+    /// Whether the client is, as far as can be told, the one that logged in.
+    pub(super) fn is_same_client(&self, session: &Session, client: &ClientTraits<'_>) -> bool {
+        self.differences(session, client).is_empty()
+    }
+
     fn differences(&self, session: &Session, client: &ClientTraits<'_>) -> Vec<Difference> {
         let Binding {
             ip,
@@ -116,8 +121,10 @@ impl Sessions {
         } = self.0.settings.binding;
         let mut differences = Vec::new();
         for (what, policy, seen) in [("ip", ip, client.ip), ("user_agent", user_agent, client.user_agent)] {
+            if policy == BindingPolicy::Ignore || seen.is_none_or(|seen| is_noted_plainly(session, what, seen)) {
+                continue;
+            }
             if let (Some(seen), Some(noted)) = (seen, noted(session, what))
-                && policy != BindingPolicy::Ignore
                 && !is_same(what, &noted, seen)
             {
                 let seen = Some(seen.chars().take(MAX_NOTED_CHARS).collect());
@@ -176,6 +183,13 @@ const MAX_NOTED_CHARS: usize = 256;
 fn noted(session: &Session, key: &str) -> Option<String> {
     let value: &Json = session.metadata.get(key)?;
     serde_json::from_str(value.get()).ok()
+}
+
+/// Whether the very text was noted: seen without reading the JSON, for this is asked with almost every request.
+fn is_noted_plainly(session: &Session, key: &str, seen: &str) -> bool {
+    let noted = session.metadata.get(key).map_or("", |value| value.get());
+    let text = noted.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+    text == Some(seen) && !seen.contains('\\')
 }
 
 /// Addresses are the same however they are written; a user agent was cut when it was noted.

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Error, Result, Sessions};
 use crate::coherence::message::Message;
 use crate::coherence::{
-    Answer, Begun, Bounds, Cover, Feed, Fill, L1, Limits, Pace, Product, Record, Served, Source, Transport,
+    Answer, Begun, Bounds, Cover, Feed, Fill, L1, Limits, Miss, Pace, Product, Record, Served, Source, Transport,
 };
 use crate::session::{Clock, Monotonic, Session, SessionId, Timestamp, Verdict};
 use crate::store::{Lookup, SessionStore, Snapshot, StoreError};
@@ -148,29 +148,31 @@ impl Cache {
 
     /// Rule H1: what L1 answers.
     fn hit(&self, id: &SessionId, clock: &dyn Clock) -> Option<Vouched> {
+        let answer = self.recall(id, clock);
+        if let Err(miss) = &answer {
+            self.metrics.l1_misses.with_label_values(&[miss.label()]).inc();
+        }
+        answer.ok()
+    }
+
+    /// As [`Cache::hit`], for those who will ask again after a miss: it is not counted.
+    fn recall(&self, id: &SessionId, clock: &dyn Clock) -> std::result::Result<Vouched, Miss> {
         let now = Cell::new(Monotonic::default());
         let read_clock = || {
             now.set(clock.monotonic());
             now.get()
         };
-        match self.l1.lookup(id, read_clock) {
-            Ok(Served { value, until }) => {
-                self.reads_from_l1.inc();
-                let snapshot = value.snapshot(now.get());
-                if self.hits.fetch_add(1, Ordering::Relaxed).is_multiple_of(SAMPLE_EVERY) {
-                    // A sampler that is busy is no reason to wait.
-                    let _ = self.samples.try_send((*id, snapshot.session.version));
-                }
-                Some(Vouched {
-                    lookup: Lookup::Found(snapshot),
-                    until: Some(until),
-                })
-            }
-            Err(miss) => {
-                self.metrics.l1_misses.with_label_values(&[miss.label()]).inc();
-                None
-            }
+        let Served { value, until } = self.l1.lookup(id, read_clock)?;
+        self.reads_from_l1.inc();
+        let snapshot = value.snapshot(now.get());
+        if self.hits.fetch_add(1, Ordering::Relaxed).is_multiple_of(SAMPLE_EVERY) {
+            // A sampler that is busy is no reason to wait.
+            let _ = self.samples.try_send((*id, snapshot.session.version));
         }
+        Ok(Vouched {
+            lookup: Lookup::Found(snapshot),
+            until: Some(until),
+        })
     }
 
     /// Rule W2: this server changed the session.
@@ -216,6 +218,15 @@ impl Drop for OwnCopy<'_> {
 }
 
 impl Sessions {
+    /// What memory holds of a live session, without asking anybody; nothing where the store would have to be asked.
+    pub(super) fn held(&self, id: &SessionId) -> Option<(Snapshot, Option<Monotonic>)> {
+        let Vouched { lookup, until } = self.0.cache.as_ref()?.recall(id, &*self.0.clock).ok()?;
+        match lookup {
+            Lookup::Found(held) if held.session.verdict(held.now) == Verdict::Alive => Some((held, until)),
+            _ => None,
+        }
+    }
+
     /// The one way by which sessions are read: from L1, or through it from the store.
     pub(super) async fn read(&self, id: SessionId, freshness: super::Freshness) -> Result<Lookup> {
         Ok(self.read_vouched(id, freshness).await?.lookup)

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use prometheus::IntCounter;
 use tokio::sync::watch;
 
 pub use binding::{Binding, BindingPolicy};
@@ -108,6 +109,8 @@ struct Inner {
     stats: fleet::StatsCache,
     cache: Option<Cache>,
     sampler: Mutex<Option<Sampler>>,
+    /// Found beforehand: a hit looks no label up.
+    found_valid: IntCounter,
     recorded: binding::Recorded,
 }
 
@@ -120,6 +123,7 @@ impl Sessions {
             .cache
             .map(|cache| Cache::new(cache, settings.redo_window, parts.metrics.clone()));
         let (cache, sampler) = made.unzip();
+        let found_valid = parts.metrics.validations.with_label_values(&["valid"]);
         Self(Arc::new(Inner {
             settings,
             store: parts.store,
@@ -133,6 +137,7 @@ impl Sessions {
             stats: fleet::StatsCache::default(),
             cache,
             sampler: Mutex::new(sampler),
+            found_valid,
             recorded: binding::Recorded::default(),
         }))
     }
@@ -184,6 +189,11 @@ impl Sessions {
             Lookup::Found(snapshot) => Ok(alive(snapshot)),
             Lookup::Replayed { .. } | Lookup::Missing => Ok(None),
         }
+    }
+
+    /// As [`Sessions::get`], from memory alone; nothing also where only the store can tell.
+    pub fn get_held(&self, id: SessionId) -> Option<Arc<Session>> {
+        self.held(&id).map(|(snapshot, _)| snapshot.session)
     }
 
     /// Rule W2: what this server changes it drops from its memory before it answers, whether or not it was answered

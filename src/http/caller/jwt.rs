@@ -10,8 +10,9 @@ use serde::Deserialize;
 use tokio::sync::{Notify, watch};
 
 use super::jwks::KeySet;
+use super::remembered::Remembered;
 use super::scope::Scope;
-use crate::session::Clock;
+use crate::session::{Clock, Timestamp};
 
 /// How far the issuer's clock may differ from ours, in seconds.
 const LEEWAY: f64 = 30.0;
@@ -36,6 +37,7 @@ pub struct JwtVerifier {
     secret: ArcSwapOption<DecodingKey>,
     keys: ArcSwap<KeySet>,
     refresh: Refresh,
+    remembered: Remembered,
 }
 
 /// How a request with an unknown key id has the keys fetched anew.
@@ -129,6 +131,7 @@ impl JwtVerifier {
             clock,
             secret: ArcSwapOption::empty(),
             keys: ArcSwap::default(),
+            remembered: Remembered::new(),
             refresh: Refresh {
                 possible: AtomicBool::new(false),
                 wanted: Notify::new(),
@@ -141,11 +144,13 @@ impl JwtVerifier {
     pub fn set_secret(&self, secret: Option<&[u8]>) {
         self.secret
             .store(secret.map(|secret| Arc::new(DecodingKey::from_secret(secret))));
+        self.remembered.forget();
     }
 
     /// See [`super::CallerAuth::set_jwks`].
     pub fn set_jwks(&self, keys: KeySet) {
         self.keys.store(Arc::new(keys));
+        self.remembered.forget();
     }
 
     pub(super) fn refresh(&self) -> &Refresh {
@@ -155,11 +160,19 @@ impl JwtVerifier {
     /// What the caller of a request may do; nothing where its token names no scope of ours.
     pub(super) async fn authenticate(&self, headers: &HeaderMap) -> Result<Option<Scope>, Refusal> {
         let token = bearer(headers)?;
+        if let Some(scope) = self.remembered.get(token, self.clock.now()) {
+            return Ok(Some(scope));
+        }
         let header = decode_header(token).map_err(|_| Refusal::Malformed)?;
         if self.lacks_key_of(&header) {
             self.fetch_keys().await;
         }
         self.verify(token, &header)
+    }
+
+    /// What the caller may do, where its token was verified before.
+    pub(super) fn recall(&self, headers: &HeaderMap) -> Option<Scope> {
+        self.remembered.get(bearer(headers).ok()?, self.clock.now())
     }
 
     fn verify(&self, token: &str, header: &Header) -> Result<Option<Scope>, Refusal> {
@@ -169,6 +182,7 @@ impl JwtVerifier {
             return Err(Refusal::Malformed);
         }
         check_type(header.typ.as_deref())?;
+        let keys_before = self.remembered.keys();
         let claims = if header.alg == Algorithm::HS256 {
             let secret = self.secret.load();
             let key = secret.as_deref().ok_or(Refusal::UnknownKey)?;
@@ -180,7 +194,11 @@ impl JwtVerifier {
             claims(token, &public.key, public.algorithm)
         }?;
         self.check(&claims)?;
-        Ok(Scope::highest(&claims.scope))
+        let scope = Scope::highest(&claims.scope);
+        if let (Some(scope), Some(exp)) = (scope, claims.exp) {
+            self.remembered.insert(token, scope, expiry(exp), keys_before);
+        }
+        Ok(scope)
     }
 
     fn check(&self, claims: &Claims) -> Result<(), Refusal> {
@@ -218,6 +236,16 @@ impl JwtVerifier {
         self.refresh.wanted.notify_one();
         let _ = tokio::time::timeout(REFRESH_PATIENCE, done.changed()).await;
     }
+}
+
+/// When a token that expires then is not taken any more.
+fn expiry(exp: f64) -> Timestamp {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a cast to an integer ends at its limits, and a token that has expired before 1970 was refused"
+    )]
+    Timestamp::from_millis(((exp + LEEWAY) * 1000.0) as u64)
 }
 
 fn bearer(headers: &HeaderMap) -> Result<&str, Refusal> {

@@ -16,6 +16,8 @@ use utoipa_axum::routes;
 
 use super::state::ApiState;
 
+/// One session.
+pub(super) const SESSION_PATH: &str = "/v1/sessions/{id}";
 /// The stream of events, which is exempt from the request timeout.
 pub(super) const EVENTS_PATH: &str = "/v1/events";
 

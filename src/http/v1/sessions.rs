@@ -15,6 +15,7 @@ use crate::http::extract::{JsonBody, QueryParams, SessionPath, to_the_end};
 use crate::http::input::{self, ConsistencyName};
 use crate::http::openapi::{ChangeProblems, EndProblems, IssueProblems, ReadProblems};
 use crate::http::problem::ApiError;
+use crate::http::rendered::Object;
 use crate::http::schema;
 use crate::http::state::ApiState;
 use crate::session::{Json as JsonValue, JsonMap, SecurityChange, Session, Timestamp};
@@ -150,7 +151,7 @@ pub(in crate::http) async fn read(
     if conditional::is_known(&headers, session.version)? {
         return Ok((StatusCode::NOT_MODIFIED, etag).into_response());
     }
-    Ok((etag, Json(session)).into_response())
+    Ok((etag, Object::of(&session)?).into_response())
 }
 
 /// A change; what is left out stays. Objects merge by their top-level keys: null removes, any other value replaces
@@ -242,7 +243,7 @@ pub(in crate::http) async fn change(
         input::check_merged_metadata(&present.metadata, &change.metadata)?;
     }
     let session = state.sessions().change(id, change).await?;
-    Ok(([(ETAG, conditional::etag(session.version))], Json(session)).into_response())
+    Ok(([(ETAG, conditional::etag(session.version))], Object::of(&session)?).into_response())
 }
 
 /// Whether a replica must confirm.

@@ -1,7 +1,6 @@
-use std::sync::Arc;
-
 use axum::Json;
 use axum::extract::State;
+use axum::response::{IntoResponse as _, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -10,9 +9,9 @@ use crate::http::extract::{JsonBody, SessionPath};
 use crate::http::input::{self, ConsistencyName};
 use crate::http::openapi::{FleetProblems, ReadProblems};
 use crate::http::problem::ApiError;
+use crate::http::rendered::Object;
 use crate::http::schema;
 use crate::http::state::ApiState;
-use crate::session::Session;
 use crate::sessions::{ClientTraits, Freshness, InvalidReason, Presented, Validation};
 
 /// A token to be judged.
@@ -39,16 +38,24 @@ pub(in crate::http) struct ValidateBody {
 }
 
 /// The judgement: a session, or the reason why there is none.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(ToSchema)]
+#[expect(
+    dead_code,
+    reason = "a description; what is sent is put together from what is written already"
+)]
 pub(in crate::http) struct ValidateAnswer {
     valid: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<schema::Session>)]
-    session: Option<Arc<Session>>,
+    session: Option<schema::Session>,
     /// `session_not_found`, `session_expired`, `csrf_mismatch`, `fingerprint_mismatch` (the client is another one) or
     /// `reauthentication_required`.
-    #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
+}
+
+/// The judgement of a token that opens no session.
+#[derive(Serialize)]
+struct Refused {
+    valid: bool,
+    reason: &'static str,
 }
 
 /// Judges a token. What is no token is `session_not_found`, and so is a session id.
@@ -62,7 +69,7 @@ pub(in crate::http) async fn validate(
     _: Reader,
     State(state): State<ApiState>,
     JsonBody(body): JsonBody<ValidateBody>,
-) -> Result<Json<ValidateAnswer>, ApiError> {
+) -> Result<Response, ApiError> {
     let token = state.set_cookie().seal().open_or_bare(&body.token);
     let presented = Presented {
         token: &token,
@@ -75,17 +82,20 @@ pub(in crate::http) async fn validate(
         touch: body.touch.unwrap_or(true),
         freshness: input::freshness(body.consistency, body.min_version),
     };
-    let (session, reason) = match state.sessions().validate(presented).await? {
-        Validation::Valid(valid) => (Some(valid.session), None),
-        Validation::Invalid(InvalidReason::SessionNotFound) => {
-            let metrics = state.sessions().metrics();
-            metrics.invalid_tokens.with_label_values(&["application"]).inc();
-            (None, Some(InvalidReason::SessionNotFound.as_str()))
+    match state.sessions().validate(presented).await? {
+        Validation::Valid(valid) => {
+            let session = Object::of(&valid.session)?;
+            Ok(session.within(r#"{"valid":true,"session":"#).into_response())
         }
-        Validation::Invalid(reason) => (None, Some(reason.as_str())),
-    };
-    let valid = session.is_some();
-    Ok(Json(ValidateAnswer { valid, session, reason }))
+        Validation::Invalid(reason) => {
+            if reason == InvalidReason::SessionNotFound {
+                let metrics = state.sessions().metrics();
+                metrics.invalid_tokens.with_label_values(&["application"]).inc();
+            }
+            let reason = reason.as_str();
+            Ok(Json(Refused { valid: false, reason }).into_response())
+        }
+    }
 }
 
 /// A CSRF token to be compared.

@@ -19,7 +19,7 @@ impl Listener {
             request = request.header("last-event-id", last);
         }
         let response = api
-            .router
+            .service
             .clone()
             .oneshot(request.body(Body::empty()).unwrap())
             .await

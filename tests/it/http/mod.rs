@@ -13,12 +13,11 @@ mod sessions;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode};
 use cloakroom::cluster::{Member, MemberState, Members, View};
 use cloakroom::http::caller::CallerAuth;
-use cloakroom::http::{ApiState, HttpSettings, router};
+use cloakroom::http::{ApiState, Front, HttpSettings, service};
 use cloakroom::session::{Classes, ManualClock, Monotonic, ServerId, SystemRandom, Timestamp};
 use cloakroom::sessions::{Binding, CacheSettings, MigrationPolicy, Parts, Sessions, Settings};
 use cloakroom::store::{MemoryStore, SessionStore};
@@ -32,7 +31,7 @@ const NOW: u64 = 1_800_000_000_000;
 
 /// A server without a socket.
 pub(crate) struct Api {
-    pub(crate) router: Router,
+    pub(crate) service: Front,
     pub(crate) clock: ManualClock,
     pub(crate) metrics: Metrics,
     pub(crate) draining: watch::Sender<bool>,
@@ -128,7 +127,7 @@ impl Api {
         let (draining, drain) = watch::channel(false);
         let state = ApiState::new(Sessions::new(settings, parts), setup.callers, setup.settings, drain);
         Self {
-            router: router(state),
+            service: service(state),
             clock,
             metrics,
             draining,
@@ -136,7 +135,7 @@ impl Api {
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
-        let response = self.router.clone().oneshot(request).await.unwrap();
+        let response = self.service.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         Answer {

@@ -1,0 +1,143 @@
+//! The cluster and three replicas of the program.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::load::{Connection, Order};
+use crate::options::Options;
+use crate::requests::{JWT_SECRET, Requests};
+use crate::support::process::Program;
+use crate::support::redis_cluster::{ClusterOptions, RedisCluster};
+use crate::support::wait::{SOON, eventually};
+
+/// A session as its creation gave it out.
+#[derive(Clone, Debug)]
+pub(crate) struct Made {
+    pub(crate) id: String,
+    pub(crate) token: String,
+}
+
+/// A server that is measured.
+pub(crate) struct Server {
+    pub(crate) program: Program,
+    pub(crate) address: SocketAddr,
+}
+
+impl Server {
+    pub(crate) async fn of(program: Program) -> Self {
+        let address = program.listener("traffic").await;
+        Self { program, address }
+    }
+
+    /// Starts the program on the cluster and waits until it is ready: the leases stand.
+    pub(crate) async fn cloakroom(cluster: &RedisCluster, server_id: &str) -> Self {
+        let program = Program::cloakroom(
+            &["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"],
+            &[
+                ("CLOAKROOM_SERVER_ID", server_id),
+                ("CLOAKROOM_REDIS__URLS", &cluster.urls().join(",")),
+                ("CLOAKROOM_JWT__SECRET", JWT_SECRET),
+                // Room for all that the memory measurement holds.
+                ("CLOAKROOM_COHERENCE__MAX_BYTES", "1GiB"),
+            ],
+        );
+        let admin = program.listener("admin").await;
+        eventually(SOON, "a replica to be ready", async || {
+            let answer = reqwest::get(format!("http://{admin}/readyz")).await;
+            answer.is_ok_and(|answer| answer.status() == 200)
+        })
+        .await;
+        Self::of(program).await
+    }
+
+    /// Sends each request once.
+    pub(crate) async fn send(&self, requests: Vec<String>, status: u16, options: &Options) -> Vec<String> {
+        let order = Order {
+            address: self.address,
+            connections: options.connections,
+            millis: None,
+            requests,
+            status,
+            keep_bodies: true,
+        };
+        order.run().await.bodies
+    }
+}
+
+/// All that is measured with.
+pub(crate) struct Fleet {
+    pub(crate) replicas: Vec<Server>,
+    pub(crate) requests: Requests,
+    /// Last, so that it outlives those who use it.
+    pub(crate) cluster: RedisCluster,
+}
+
+impl Fleet {
+    pub(crate) async fn start(_options: &Options) -> Self {
+        let cluster = RedisCluster::start(ClusterOptions {
+            // A busy machine is no reason for a failover.
+            node_timeout: Duration::from_secs(15),
+            ..ClusterOptions::default()
+        })
+        .await;
+        let mut replicas = Vec::new();
+        for number in 0..3 {
+            replicas.push(Server::cloakroom(&cluster, &format!("cloakroom-{number}")).await);
+        }
+        Self {
+            replicas,
+            requests: Requests::new(),
+            cluster,
+        }
+    }
+
+    /// The replica whose cost is measured.
+    pub(crate) fn first(&self) -> &Server {
+        &self.replicas[0]
+    }
+
+    /// Makes sessions at the second replica, of users from `first` on.
+    pub(crate) async fn make(&self, first: usize, count: usize, options: &Options) -> Vec<Made> {
+        let requests = (first..first + count).map(|user| self.requests.create(user));
+        let bodies = self.replicas[1].send(requests.collect(), 201, options).await;
+        bodies.iter().map(|body| made(body)).collect()
+    }
+
+    pub(crate) async fn connect(&self, replica: usize) -> Connection {
+        Connection::open(self.replicas[replica].address).await
+    }
+
+    /// What all nodes of the cluster have spent.
+    pub(crate) async fn redis_cpu(&self) -> Duration {
+        let mut seconds = 0.0;
+        for node in self.cluster.nodes() {
+            for field in ["used_cpu_user", "used_cpu_sys"] {
+                let spent = node.info(field).await.expect("a node that can be asked");
+                seconds += spent.parse::<f64>().expect("seconds");
+            }
+        }
+        Duration::from_secs_f64(seconds)
+    }
+
+    /// The memory of the primaries, in bytes, and their keys.
+    pub(crate) async fn redis_memory(&self) -> (u64, u64) {
+        let (mut bytes, mut keys) = (0, 0);
+        for node in &self.cluster.nodes()[..3] {
+            bytes += node.used_memory().await;
+            keys += node.ask::<u64>(&["DBSIZE"]).await;
+        }
+        (bytes, keys)
+    }
+}
+
+/// What a creation answered.
+pub(crate) fn made(body: &str) -> Made {
+    let body: Value = serde_json::from_str(body).expect("a creation's answer");
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    Made {
+        id: text(&body["session"]["id"]),
+        token: text(&body["token"]),
+    }
+}

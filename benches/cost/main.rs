@@ -1,0 +1,47 @@
+//! What a request costs: the built program against a bare axum handler, and against one raw GET, on a real cluster.
+//!
+//! `tests/bench/run` explains itself. All servers and the load are processes of their own; the CPU time is read from
+//! `/proc`, for on a shared machine it is far steadier than throughput. Baselines and program take turns in every round,
+//! and what is reported are medians over the rounds.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a measurement that cannot go on should stop here and say why"
+)]
+
+mod baseline;
+mod costs;
+mod destroy;
+mod fleet;
+mod load;
+mod memory;
+mod options;
+mod report;
+mod requests;
+#[path = "../../tests/it/support/mod.rs"]
+mod support;
+
+use options::Options;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match arguments.first().map(String::as_str) {
+        Some(load::ROLE) => load::run(),
+        Some(baseline::ROLE) => baseline::run(&arguments[1..]),
+        _ => measure(&Options::parse(&arguments)),
+    }
+}
+
+#[tokio::main]
+async fn measure(options: &Options) {
+    let started = tokio::time::Instant::now();
+    let fleet = fleet::Fleet::start(options).await;
+    let report = report::Report::new(options);
+    report.redis_memory(&memory::redis_bytes(&fleet, options).await);
+    report.costs(&costs::measure(&fleet, options).await);
+    report.destroy(&destroy::measure(&fleet, options).await);
+    report.resident(&memory::resident(&fleet, options).await);
+    report.finish(started.elapsed());
+}

@@ -1,0 +1,68 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use aws_lc_rs::digest;
+use quick_cache::sync::Cache;
+
+use super::scope::Scope;
+use crate::session::Timestamp;
+
+/// How many tokens are remembered; those that are used the least make room.
+const TOKENS: usize = 10_000;
+
+/// Tokens that were verified not long ago, by their hash: the token itself is not kept.
+///
+/// What is remembered goes with the keys by which it was verified: it is worth nothing from the moment on at which other
+/// keys are set.
+pub(super) struct Remembered {
+    tokens: Cache<[u8; 32], Verified>,
+    keys: AtomicU64,
+}
+
+#[derive(Clone, Copy)]
+struct Verified {
+    scope: Scope,
+    until: Timestamp,
+    keys: Keys,
+}
+
+/// Which keys a token was verified by.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Keys(u64);
+
+impl Remembered {
+    pub(super) fn new() -> Self {
+        Self {
+            tokens: Cache::new(TOKENS),
+            keys: AtomicU64::new(0),
+        }
+    }
+
+    /// The keys at this moment. To be asked *before* they are used: else a token could outlive the keys that it was
+    /// verified by.
+    pub(super) fn keys(&self) -> Keys {
+        Keys(self.keys.load(Ordering::Acquire))
+    }
+
+    /// Forgets everything. To be called *after* other keys were set.
+    pub(super) fn forget(&self) {
+        self.keys.fetch_add(1, Ordering::AcqRel);
+        self.tokens.clear();
+    }
+
+    /// Remembers that a token was verified, until it expires.
+    pub(super) fn insert(&self, token: &str, scope: Scope, until: Timestamp, keys: Keys) {
+        self.tokens.insert(hash(token), Verified { scope, until, keys });
+    }
+
+    /// What a token's bearer may do, where that is remembered.
+    pub(super) fn get(&self, token: &str, now: Timestamp) -> Option<Scope> {
+        let verified = self.tokens.get(&hash(token))?;
+        (verified.keys == self.keys() && now < verified.until).then_some(verified.scope)
+    }
+}
+
+fn hash(token: &str) -> [u8; 32] {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
+    hash
+}

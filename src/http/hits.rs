@@ -1,0 +1,140 @@
+//! The short way: what memory alone can answer is answered before the routes.
+//!
+//! Whatever is not quite ordinary (a query, a condition, a caller whose token was not verified before, a session that
+//! memory does not hold) gets no answer here, and goes the long way with the same outcome. So nothing here waits, fails,
+//! or writes a log line, and none of the request's span, time limit and slot is needed.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH, ORIGIN, STRICT_TRANSPORT_SECURITY};
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
+use axum::response::Response;
+use tokio::time::Instant;
+
+use super::caller::Scope;
+use super::conditional;
+use super::forward::{self, AUTH_PATH};
+use super::middleware::{HSTS, Stack, X_REQUEST_ID};
+use super::rendered::{JSON, Object, Rendered};
+use super::state::ApiState;
+use super::v1::SESSION_PATH;
+use super::visitor;
+use crate::session::SessionId;
+
+const TO_BE_SET: HeaderValue = HeaderValue::from_static("");
+
+/// Answers from memory.
+pub(super) struct Hits {
+    state: ApiState,
+    stack: Arc<Stack>,
+    /// Heads with all that never changes; the rest is set in its place.
+    auth_head: HeaderMap,
+    session_head: HeaderMap,
+}
+
+/// What is asked, where it is something that memory may know.
+enum Asked {
+    Auth,
+    Session(SessionId),
+}
+
+impl Asked {
+    fn by<B>(request: &Request<B>) -> Option<Self> {
+        let uri = request.uri();
+        let headers = request.headers();
+        if uri.query().is_some() || headers.contains_key(ORIGIN) {
+            return None;
+        }
+        let path = uri.path();
+        if path == AUTH_PATH {
+            return Some(Self::Auth);
+        }
+        let id = path.strip_prefix("/v1/sessions/")?;
+        let is_plain = request.method() == Method::GET && !headers.contains_key(IF_NONE_MATCH);
+        is_plain.then(|| id.parse().ok())?.map(Self::Session)
+    }
+
+    fn route(&self) -> &'static str {
+        match self {
+            Self::Auth => AUTH_PATH,
+            Self::Session(_) => SESSION_PATH,
+        }
+    }
+}
+
+impl Hits {
+    pub(super) fn new(state: ApiState, stack: Arc<Stack>) -> Self {
+        let head = |own: &[HeaderName], route| {
+            let mut head = HeaderMap::new();
+            for name in own.iter().chain([&X_REQUEST_ID]) {
+                head.insert(name, TO_BE_SET);
+            }
+            stack.dress(&mut head, Some(route), None);
+            head
+        };
+        let mut session_head = head(&[CONTENT_TYPE, ETAG], SESSION_PATH);
+        session_head.insert(CONTENT_TYPE, JSON);
+        Self {
+            auth_head: head(&forward::IDENTITY, AUTH_PATH),
+            session_head,
+            state,
+            stack,
+        }
+    }
+
+    /// The answer, where memory has it.
+    pub(super) fn answer<B>(&self, request: &Request<B>) -> Option<Response> {
+        let started = Instant::now();
+        let asked = Asked::by(request)?;
+        if !self.stack.admits(request.headers()) {
+            return None;
+        }
+        // A panic is dealt with the long way.
+        let answered = catch_unwind(AssertUnwindSafe(|| match asked {
+            Asked::Auth => self.auth(request.headers(), request.extensions()),
+            Asked::Session(id) => self.session(id, request.headers(), request.extensions()),
+        }));
+        let mut response = answered.ok().flatten()?;
+        let request_id = self.stack.request_id(request.headers());
+        response.headers_mut().insert(X_REQUEST_ID, request_id);
+        self.stack
+            .observe(Some(asked.route()), request.method(), StatusCode::OK, started.elapsed());
+        Some(response)
+    }
+
+    fn auth(&self, headers: &HeaderMap, extensions: &Extensions) -> Option<Response> {
+        if !self.state.settings().cache_for.is_zero() {
+            return None;
+        }
+        let valid = visitor::held_session(&self.state, extensions, headers)?;
+        let identity = Rendered::identity(&valid.session)?;
+        let mut head = self.auth_head.clone();
+        for (name, value) in forward::IDENTITY.iter().zip(identity) {
+            head.insert(name, value.clone());
+        }
+        Some(answer(head, Body::empty()))
+    }
+
+    fn session(&self, id: SessionId, headers: &HeaderMap, extensions: &Extensions) -> Option<Response> {
+        if self.state.callers().recall(headers) < Some(Scope::Read) {
+            return None;
+        }
+        let session = self.state.sessions().get_held(id)?;
+        let object = Object::of(&session).ok()?;
+        self.state.counters().accepted.inc();
+        let mut head = self.session_head.clone();
+        head.insert(ETAG, conditional::etag(session.version));
+        if self.stack.demands_tls(extensions, headers, Some(SESSION_PATH)) {
+            head.insert(STRICT_TRANSPORT_SECURITY, HSTS);
+        }
+        Some(answer(head, Body::from(object.0)))
+    }
+}
+
+fn answer(head: HeaderMap, body: Body) -> Response {
+    let mut response = Response::new(body);
+    *response.headers_mut() = head;
+    response
+}
