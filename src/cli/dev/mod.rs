@@ -131,7 +131,7 @@ async fn serve_all(fleet: Vec<(Replica, Core)>, shutdown: Shutdown) -> Result<()
         let shutdown = shutdown.clone();
         // The span is of the highest level: else a log of warnings would leave it out.
         let span = tracing::error_span!("replica", server_id = %core.sessions().server_id());
-        let serving = async move { replica.run(std::future::ready(Ok(core)), &shutdown).await };
+        let serving = async move { Box::pin(replica.run(std::future::ready(Ok(core)), &shutdown)).await };
         running.spawn(serving.instrument(span));
     }
     while let Some(ended) = running.join_next().await {

@@ -16,7 +16,7 @@ use crate::http::input::invalid;
 use crate::http::openapi::{ChangeProblems, FormProblems};
 use crate::http::problem::ApiError;
 use crate::http::state::ApiState;
-use crate::session::{Random as _, SystemRandom, Timestamp};
+use crate::session::{Random as _, SystemRandom, Timestamp, UserId};
 use crate::sessions::Freshness;
 use crate::store::StoreError;
 
@@ -90,7 +90,7 @@ pub(in crate::http) async fn exchange(
     let claims = Claims {
         iss: "cloakroom",
         aud: audience,
-        sub: session.user_id.as_ref().map(|user| user.as_str()),
+        sub: session.user_id.as_ref().map(UserId::as_str),
         sid: session.id.to_string(),
         roles: &session.roles,
         permissions: &session.permissions,
