@@ -19,6 +19,7 @@ use crate::sessions::Sessions;
 const FLUSH_EVERY: Duration = Duration::from_millis(100);
 const REDO_EVERY: Duration = Duration::from_millis(500);
 const PING_EVERY: Duration = Duration::from_millis(500);
+const CHECK_EVERY: Duration = Duration::from_secs(10);
 const COVER_EVERY: Duration = Duration::from_millis(50);
 const ANNOUNCE_EVERY: Duration = Duration::from_secs(2);
 /// A server that was not heard of for so long has left.
@@ -64,7 +65,7 @@ impl Background {
         let mut tasks = JoinSet::new();
         tasks.spawn(flush(duties.sessions.clone()).in_current_span());
         tasks.spawn(redo(duties.sessions.clone()).in_current_span());
-        tasks.spawn(await_store(duties.clone()).in_current_span());
+        tasks.spawn(check_store(duties.clone()).in_current_span());
         let stop = CancellationToken::new();
         let (covered, transport) = (duties.sessions.clone(), Arc::clone(&duties.transport));
         let until = stop.clone();
@@ -167,14 +168,21 @@ async fn redo(sessions: Sessions) {
     }
 }
 
-async fn await_store(duties: Duties) {
+/// Says when the store has answered for the first time, and goes on checking that it is the same.
+async fn check_store(duties: Duties) {
     let mut reporter = Reporter::new("reach the store");
     let mut ticks = ticks(PING_EVERY);
     loop {
         ticks.tick().await;
         if reporter.note(duties.sessions.ping().await).is_some() {
-            return duties.readiness.store_has_answered();
+            duties.readiness.store_has_answered();
+            break;
         }
+    }
+    // A store that was flushed gets its layout record back, and one that was exchanged is noticed.
+    loop {
+        tokio::time::sleep(CHECK_EVERY).await;
+        reporter.note(duties.sessions.ping().await);
     }
 }
 

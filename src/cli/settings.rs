@@ -1,13 +1,18 @@
 //! What the settings mean for the façade and for the listeners.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
 
 use super::failure::Failure;
 use crate::coherence::{Transport, may_hold};
-use crate::config::{self, Config, CookiePriority, MaxPerUserPolicy};
+use crate::config::{
+    self, Config, CookiePriority, MaxPerUserPolicy, Secret, SecretRing, SecretText, Sourced, WATCH_INTERVAL,
+};
 use crate::http::listener::Limits;
-use crate::http::{CookieSettings, HttpSettings, Priority, SameSite};
+use crate::http::{CookiePreset, CookieSecrets, CookieSettings, HttpSettings, Priority, SameSite};
 use crate::session::{Class, ClassName, Classes, InvalidName, ServerId};
 use crate::sessions::{CacheSettings, MigrationPolicy, Settings};
 use crate::store::{LimitPolicy, UserLimit};
@@ -70,13 +75,17 @@ fn user_limit(config: &Config) -> Option<UserLimit> {
     Some(UserLimit { max, policy })
 }
 
-/// What the handlers are told.
+/// What the handlers are told. Secrets that are kept in files are followed by tasks of the present runtime.
 pub fn for_http(config: &Config) -> HttpSettings {
     HttpSettings {
         max_body: config.http.max_body.as_len(),
         timeout: config.http.timeout.get(),
         session_header: config.http.session_header,
         trusted_proxies: config.http.trusted_proxies.clone(),
+        cors_origins: config.http.cors_origins.clone(),
+        recent_authentication: config.session.recent_authentication.get(),
+        cache_for: config.auth.cache_for.get(),
+        return_urls: config.auth.return_urls.clone(),
         cookie: for_cookie(&config.cookie),
         ..HttpSettings::default()
     }
@@ -85,6 +94,11 @@ pub fn for_http(config: &Config) -> HttpSettings {
 fn for_cookie(cookie: &config::CookieSettings) -> CookieSettings {
     CookieSettings {
         name: cookie.name.clone(),
+        preset: match cookie.preset {
+            config::CookiePreset::Default => CookiePreset::Default,
+            config::CookiePreset::Express => CookiePreset::Express,
+        },
+        secrets: cookie.secrets.as_ref().map(cookie_secrets),
         same_site: match cookie.same_site {
             config::SameSite::Strict => SameSite::Strict,
             config::SameSite::Lax => SameSite::Lax,
@@ -101,6 +115,39 @@ fn for_cookie(cookie: &config::CookieSettings) -> CookieSettings {
         }),
         browser_lifetime: cookie.browser_lifetime,
     }
+}
+
+fn cookie_secrets(source: &SecretRing) -> CookieSecrets {
+    fn bytes(ring: &[Secret]) -> impl Iterator<Item = &[u8]> {
+        ring.iter().map(|secret| secret.expose().as_bytes())
+    }
+    let secrets = CookieSecrets::new(bytes(source.value()));
+    let followed = secrets.clone();
+    follow(source, move |ring| {
+        followed.replace(bytes(ring));
+        !followed.is_last()
+    });
+    secrets
+}
+
+/// Hands over what a secret's file holds whenever it changes, until nobody is left to take it.
+fn follow<T: SecretText>(source: &Sourced<T>, adopt: impl Fn(&T) -> bool + Send + Sync + 'static) {
+    let watched = Arc::new(source.watch());
+    let mut news = watched.subscribe();
+    tokio::spawn(async move {
+        let adopting = async {
+            while news.changed().await.is_ok() {
+                let present = Arc::clone(&news.borrow_and_update());
+                if !adopt(&present) {
+                    break;
+                }
+            }
+        };
+        tokio::select! {
+            () = watched.follow(WATCH_INTERVAL, CancellationToken::new()) => {}
+            () = adopting => {}
+        }
+    });
 }
 
 /// What the traffic listener is told.

@@ -2,10 +2,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::stream::{self, StreamExt as _};
 use parking_lot::Mutex;
 
 use crate::session::{Clock, Monotonic, SessionId};
 use crate::store::{End, EndReason, Lineage, SessionStore};
+
+/// How many ends are repeated at a time.
+const CONCURRENCY: usize = 64;
 
 /// The ends of the recent past, to be repeated where a failover may have undone them (rule W3).
 ///
@@ -89,23 +93,29 @@ impl RedoLog {
     pub async fn run_once(&self, store: &dyn SessionStore) -> usize {
         let Ok(lineage) = store.lineage().await else { return 0 };
         *self.lineage.lock() = Arc::new(lineage.clone());
-        let due = self.due(&lineage);
-        let mut repeated = 0;
-        for (id, entry) in due {
-            let end = End {
-                reason: entry.reason,
-                if_version: None,
-                durable: false,
-            };
-            if let Ok(ended) = store.end(id, end).await {
-                repeated += 1;
-                if !ended.sessions.is_empty() {
-                    tracing::warn!(session_id = %id, "a failover had undone the end of a session: ended it again");
-                }
-                self.confirmed(&id, entry, lineage.of(id.bucket()));
-            }
+        // Side by side: those of a shard that is down must not hold up those of one that has just come back.
+        stream::iter(self.due(&lineage))
+            .map(|(id, entry)| self.repeat(id, entry, &lineage, store))
+            .buffer_unordered(CONCURRENCY)
+            .filter(|repeated| std::future::ready(*repeated))
+            .count()
+            .await
+    }
+
+    async fn repeat(&self, id: SessionId, entry: Entry, lineage: &Lineage, store: &dyn SessionStore) -> bool {
+        let end = End {
+            reason: entry.reason,
+            if_version: None,
+            durable: false,
+        };
+        let Ok(ended) = store.end(id, end).await else {
+            return false;
+        };
+        if !ended.sessions.is_empty() {
+            tracing::warn!(session_id = %id, "a failover had undone the end of a session: ended it again");
         }
-        repeated
+        self.confirmed(&id, entry, lineage.of(id.bucket()));
+        true
     }
 
     fn due(&self, lineage: &Lineage) -> Vec<(SessionId, Entry)> {

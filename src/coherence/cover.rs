@@ -228,7 +228,9 @@ impl<W: Word> Cover<W> {
             .heartbeats
             .front()
             .is_some_and(|(_, sent)| now.lapsed(*sent, self.bound));
-        if overdue && !self.lapse_allowed() {
+        #[cfg(test)]
+        let overdue = overdue && self.left_out != Some(Mutant::NoMajorityAndLapse);
+        if overdue {
             self.end(&mut control, connection);
             return Err(EndConnection::ReplyTooLate);
         }
@@ -241,18 +243,23 @@ impl<W: Word> Cover<W> {
     pub fn heartbeat_reply(&self, connection: ConnectionId, nonce: Nonce, now: Monotonic) -> Result<(), EndConnection> {
         let mut control = self.control.lock();
         let link = control.link(connection).ok_or(EndConnection::Ended)?;
+        let lapsed = |earlier| now.lapsed(earlier, self.bound);
+        #[cfg(test)]
+        let lapsed = |earlier| lapsed(earlier) && self.left_out != Some(Mutant::NoMajorityAndLapse);
         let judged = match link.heartbeats.pop_front() {
-            Some((due, sent)) if due == nonce => {
-                if now.lapsed(sent, self.bound) && !self.lapse_allowed() {
-                    Err(EndConnection::ReplyTooLate)
-                } else if now.lapsed(link.previous_lease, self.bound) && !self.lapse_allowed() {
-                    Err(EndConnection::LeaseLapsed)
-                } else {
-                    Ok(link.previous_lease.max(self.lease_time(sent, now)))
-                }
-            }
+            Some((due, sent)) if due == nonce && lapsed(sent) => Err(EndConnection::ReplyTooLate),
+            Some((due, _)) if due == nonce && lapsed(link.previous_lease) => Err(EndConnection::LeaseLapsed),
+            Some((due, sent)) if due == nonce => Ok(link.previous_lease.max(sent)),
             _ => Err(EndConnection::UnknownNonce),
         };
+        #[cfg(test)]
+        let judged = judged.map(|lease| {
+            if self.left_out == Some(Mutant::LeaseStampedAtReply) {
+                now
+            } else {
+                lease
+            }
+        });
         match judged {
             Ok(lease) => {
                 link.previous_lease = lease;
@@ -327,29 +334,5 @@ impl<W: Word> Cover<W> {
         }
         self.leases[slot].release(0);
         control.links[slot] = None;
-    }
-
-    #[cfg(not(test))]
-    const fn lapse_allowed(&self) -> bool {
-        false
-    }
-
-    #[cfg(not(test))]
-    const fn lease_time(&self, sent: Monotonic, _reply: Monotonic) -> Monotonic {
-        sent
-    }
-
-    #[cfg(test)]
-    fn lapse_allowed(&self) -> bool {
-        self.left_out == Some(Mutant::NoMajorityAndLapse)
-    }
-
-    #[cfg(test)]
-    fn lease_time(&self, sent: Monotonic, reply: Monotonic) -> Monotonic {
-        if self.left_out == Some(Mutant::LeaseStampedAtReply) {
-            reply
-        } else {
-            sent
-        }
     }
 }

@@ -99,17 +99,15 @@ impl<K: Keyed, V: Value> Map<K, V> for OnePlace<V> {
 
     fn join<'a>(&'a self, _: &'a K) -> impl Future<Output = Result<Entry<V>, Self::Guard<'a>>> + Send + 'a {
         let mut place = self.place.lock().unwrap();
-        std::future::ready(match &*place {
-            Place::Full(entry) => Ok(entry.clone()),
-            _ => {
-                let number = self.tickets.fetch_add(1, Ordering::Relaxed) as u64;
-                *place = Place::Held(number);
-                Err(Ticket { map: self, number })
-            }
-        })
+        if let Place::Full(entry) = &*place {
+            return std::future::ready(Ok(entry.clone()));
+        }
+        let number = self.tickets.fetch_add(1, Ordering::Relaxed) as u64;
+        *place = Place::Held(number);
+        std::future::ready(Err(Ticket { map: self, number }))
     }
 
-    fn len(&self) -> usize {
+    fn count(&self) -> usize {
         usize::from(matches!(&*self.place.lock().unwrap(), Place::Full(_)))
     }
 

@@ -89,7 +89,7 @@ pub trait Map<K: Keyed, V: Value>: Send + Sync + Sized {
     /// The value under `id`, or what the filler at work brings, *even if its place was taken away meanwhile*, or the place.
     fn join<'a>(&'a self, id: &'a K) -> impl Future<Output = Result<Entry<V>, Self::Guard<'a>>> + Send + 'a;
     /// How many values there are.
-    fn len(&self) -> usize;
+    fn count(&self) -> usize;
     /// Inserts without a place: what a build without the guard would do.
     #[cfg(test)]
     fn put(&self, id: K, entry: Entry<V>);
@@ -159,7 +159,7 @@ impl<K: Keyed, V: Value> Map<K, V> for QuickMap<K, V> {
         self.cache.get_value_or_guard_async(id)
     }
 
-    fn len(&self) -> usize {
+    fn count(&self) -> usize {
         self.cache.len()
     }
 

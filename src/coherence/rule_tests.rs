@@ -35,7 +35,7 @@ fn at(millis: u64) -> Monotonic {
 fn cache() -> Cache {
     L1::new(Bounds {
         staleness: Duration::from_secs(1),
-        max_age: Duration::from_secs(60),
+        max_age: Duration::from_mins(1),
         keep_ends: Duration::from_secs(5),
         max_ends: 8,
         limits: Limits {
@@ -131,7 +131,7 @@ fn h1_deadlines_count_from_before_the_read_was_sent() {
 #[test]
 fn h1_no_entry_outlives_the_maximum_age() {
     let (l1, connection) = covered();
-    let long = Duration::from_secs(900);
+    let long = Duration::from_mins(15);
     let record = Record {
         idle_left: long,
         absolute_left: long,

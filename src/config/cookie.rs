@@ -11,6 +11,9 @@ const LONGEST_NAME: usize = 256;
 /// Longest attribute value that browsers take (RFC 6265bis, section 5.6).
 const LONGEST_ATTRIBUTE: usize = 1024;
 
+/// The name that express-session gives its cookie.
+const EXPRESS_NAME: &str = "connect.sid";
+
 /// The form of the cookie's value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CookiePreset {
@@ -61,7 +64,7 @@ impl Choice for CookiePriority {
 /// The section `cookie`; `HttpOnly` is always set.
 #[derive(Clone, Debug)]
 pub struct CookieSettings {
-    /// `cookie.name`: default `__Host-cloakroom`.
+    /// `cookie.name`: default `__Host-cloakroom`, or `connect.sid` with the preset `express`.
     pub name: String,
     /// `cookie.secrets`: the first signs, all verify; unsigned where unset.
     pub secrets: Option<SecretRing>,
@@ -102,9 +105,12 @@ impl Default for CookieSettings {
 
 impl Section for CookieSettings {
     fn read(&mut self, reader: &mut Reader) {
+        reader.value("cookie.preset", &mut self.preset);
+        if self.preset == CookiePreset::Express {
+            EXPRESS_NAME.clone_into(&mut self.name);
+        }
         reader.value("cookie.name", &mut self.name);
         reader.secret("cookie.secrets", &mut self.secrets, |_| Ok(()));
-        reader.value("cookie.preset", &mut self.preset);
         reader.value("cookie.same_site", &mut self.same_site);
         reader.optional("cookie.domain", &mut self.domain);
         reader.value("cookie.path", &mut self.path);
@@ -117,6 +123,10 @@ impl Section for CookieSettings {
     fn validate(&self, checks: &mut Checks) {
         self.validate_form(checks);
         self.validate_prefix(checks);
+        if self.preset == CookiePreset::Express && self.secrets.is_none() {
+            let what = "the preset express signs: set cookie.secrets or cookie.secrets_file";
+            checks.fail_among(&["cookie.preset", "cookie.secrets"], what);
+        }
         if self.same_site == SameSite::None && !self.secure {
             checks.fail_among(&["cookie.same_site", "cookie.secure"], "same_site none demands secure");
         }

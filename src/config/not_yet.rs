@@ -7,33 +7,12 @@ const NOT_YET: &[(&str, &str)] = &[
         "short-lived tokens of a session are not available in this version",
     ),
     (
-        "session.recent_authentication",
-        "the age of an authentication is not checked in this version",
-    ),
-    (
         "session.classes.*.serve_stale",
         "stale sessions are not served in this version",
     ),
     ("encryption", "session data cannot be encrypted in this version"),
     ("binding", "sessions cannot be bound to a client in this version"),
-    ("cookie.secrets", "cookies cannot be signed in this version"),
-    (
-        "cookie.preset",
-        "the default form of the cookie is the only one in this version",
-    ),
-    (
-        "http.cors_origins",
-        "calls from other origins are not supported in this version",
-    ),
     ("http.throttle", "clients are not throttled in this version"),
-    (
-        "auth.cache_for",
-        "answers of forward authentication are not cacheable in this version",
-    ),
-    (
-        "auth.return_urls",
-        "forward authentication does not redirect in this version",
-    ),
     ("otlp", "traces are not exported in this version"),
 ];
 
@@ -59,21 +38,10 @@ mod tests {
 
     #[test]
     fn patterns_cover_whole_levels() {
-        for key in [
-            "token.keys",
-            "token.keys_file",
-            "coherence.max_age",
-            "session.classes.normal.serve_stale",
-        ] {
+        for key in ["token.keys", "token.keys_file", "session.classes.normal.serve_stale"] {
             assert!(refusal(key).is_some(), "{key}");
         }
-        for key in [
-            "cookie.secrets",
-            "cookie.secrets_file",
-            "otlp.endpoint",
-            "binding.ip",
-            "auth.cache_for",
-        ] {
+        for key in ["otlp.endpoint", "binding.ip"] {
             assert!(refusal(key).is_some(), "{key}");
         }
         for key in [

@@ -3,6 +3,7 @@ use std::fmt::Write as _;
 use axum::http::HeaderMap;
 use axum::http::header::COOKIE;
 
+use super::seal::Seal;
 use super::settings::CookieSettings;
 use crate::session::{Timestamp, Token};
 
@@ -14,6 +15,7 @@ const MAX_AGE: u64 = 400 * 86_400;
 /// Writes `Set-Cookie`, with what never changes made once.
 pub(super) struct SetCookie {
     name: String,
+    seal: Seal,
     attributes: String,
     browser_lifetime: bool,
 }
@@ -37,6 +39,7 @@ impl SetCookie {
         }
         Self {
             name: settings.name.clone(),
+            seal: Seal::new(settings),
             attributes,
             browser_lifetime: settings.browser_lifetime,
         }
@@ -44,12 +47,22 @@ impl SetCookie {
 
     /// The header's value for a token that ends at a time of the store's clock (S18).
     pub(super) fn value(&self, token: &Token, now: Timestamp, ends_at: Timestamp) -> String {
-        let mut value = format!("{}={}{}", self.name, token.expose(), self.attributes);
+        let mut value = format!("{}={}{}", self.name, self.seal.close(token), self.attributes);
         if !self.browser_lifetime {
             let max_age = ends_at.since(now).as_secs().min(MAX_AGE);
             let _ = write!(value, "; Max-Age={max_age}");
         }
         value
+    }
+
+    /// The header's value that makes browsers drop the cookie: of the same name, path and domain (S30).
+    pub(super) fn cleared(&self) -> String {
+        format!("{}={}; Max-Age=0", self.name, self.attributes)
+    }
+
+    /// How the token stands in the cookie's value.
+    pub(super) fn seal(&self) -> &Seal {
+        &self.seal
     }
 }
 

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::header::{CACHE_CONTROL, VARY};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, VARY, X_CONTENT_TYPE_OPTIONS,
+};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
@@ -15,6 +17,8 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
+use super::client::{Scheme, scheme};
+use super::cors::Cors;
 use super::problem::ApiError;
 use super::route_metrics::RouteTable;
 use super::settings::HttpSettings;
@@ -31,6 +35,7 @@ struct Stack {
     routes: RouteTable,
     in_flight: IntGauge,
     slots: Semaphore,
+    cors: Cors,
     request_ids: RequestIds,
 }
 
@@ -45,6 +50,7 @@ pub(super) fn apply(
         routes: RouteTable::new(metrics, description.paths.paths.keys().cloned()),
         in_flight: metrics.http_in_flight.clone(),
         slots: Semaphore::new(settings.max_concurrent),
+        cors: Cors::new(&settings.cors_origins),
         request_ids: RequestIds::new(),
         settings: settings.clone(),
     });
@@ -66,11 +72,20 @@ async fn pass(State(stack): State<Arc<Stack>>, request: Request, next: Next) -> 
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map(MatchedPath::as_str);
+    let origin = stack.cors.allowed(request.headers(), route);
+    let preflight = origin
+        .as_ref()
+        .and_then(|_| Cors::preflight(&method, request.headers(), route));
+    let trusted = &stack.settings.trusted_proxies;
+    let is_https = scheme(request.extensions(), request.headers(), trusted) == Some(Scheme::Https);
     let span = tracing::info_span!("request", request_id = %request_id, %method, route);
 
-    let mut response = match stack.serve(request, next, route).instrument(span.clone()).await {
-        Ok(response) => response,
-        Err(error) => error.into_response(),
+    let mut response = match preflight {
+        Some(answer) => answer,
+        None => match stack.serve(request, next, route).instrument(span.clone()).await {
+            Ok(response) => response,
+            Err(error) => error.into_response(),
+        },
     };
 
     let took = started.elapsed();
@@ -90,13 +105,36 @@ async fn pass(State(stack): State<Arc<Stack>>, request: Request, next: Next) -> 
     // S34. What never touched a session says so itself.
     headers.entry(CACHE_CONTROL).or_insert(NO_STORE);
     headers.entry(VARY).or_insert_with(|| vary(route));
+    stack.cors.mark(headers, origin);
+    protect(headers, is_https && !is_for_gateways(route));
     response
+}
+
+/// S42. None of our answers is a page: a browser must neither guess, nor frame, nor run anything. A gateway may hand its
+/// answer on under another host, about whose TLS we have nothing to say.
+fn protect(headers: &mut HeaderMap, demand_tls: bool) {
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(
+        CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
+    );
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    if demand_tls {
+        headers.insert(STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
+    }
+}
+
+/// Whether the route is one of forward auth.
+pub(super) fn is_for_gateways(route: Option<&str>) -> bool {
+    route.is_some_and(|route| route == "/auth" || route.starts_with("/ext_authz/"))
 }
 
 /// The faces that judge a session's own credential also depend on `Authorization`.
 fn vary(route: Option<&str>) -> HeaderValue {
     match route {
-        Some("/auth" | "/session") => HeaderValue::from_static("Cookie, Authorization"),
+        Some(path) if is_for_gateways(route) || path.starts_with("/session") => {
+            HeaderValue::from_static("Cookie, Authorization")
+        }
         _ => HeaderValue::from_static("Cookie"),
     }
 }

@@ -3,9 +3,10 @@
 pub mod admin;
 mod browser;
 pub mod caller;
+mod client;
 mod conditional;
 mod cookie;
-mod credential;
+mod cors;
 mod extract;
 mod forward;
 mod input;
@@ -15,12 +16,15 @@ mod openapi;
 mod problem;
 mod route_metrics;
 mod schema;
+mod seal;
 mod settings;
 mod state;
 mod v1;
+mod visitor;
 
 pub use openapi::openapi;
-pub use settings::{CookieSettings, HttpSettings, Priority, SameSite};
+pub use seal::CookieSecrets;
+pub use settings::{CookiePreset, CookieSettings, HttpSettings, Priority, SameSite};
 pub use state::ApiState;
 
 use axum::Router;
@@ -35,9 +39,9 @@ pub fn router(state: ApiState) -> Router {
     let (router, description) = routes().split_for_parts();
     let router = router
         .fallback(problem::not_found)
-        .method_not_allowed_fallback(problem::method_not_allowed)
-        .with_state(state.clone());
-    middleware::apply(router, state.settings(), state.sessions().metrics(), &description)
+        .method_not_allowed_fallback(problem::method_not_allowed);
+    let (settings, metrics) = (state.settings().clone(), state.sessions().metrics().clone());
+    middleware::apply(router.with_state(state), &settings, &metrics, &description)
 }
 
 /// What the traffic listener answers until the store is open: the truth about no session is known yet.
@@ -55,7 +59,14 @@ pub fn waiting_router(settings: &HttpSettings, metrics: &Metrics) -> Router {
 fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::with_openapi(openapi::base())
         .merge(v1::routes())
-        .routes(routes!(browser::who_am_i))
+        .routes(routes!(browser::who_am_i, browser::log_out))
+        .routes(routes!(browser::my_csrf_token))
+        .routes(routes!(browser::my_devices))
+        .routes(routes!(browser::end_device))
+        .routes(routes!(browser::end_others))
         .routes(routes!(forward::authenticate).map(|_| any(forward::authenticate)))
+        .routes(routes!(forward::authenticate_any_path).map(|_| any(forward::authenticate_any_path)))
+        // The wildcard does not match the root.
+        .route("/ext_authz/", any(forward::authenticate_any_path))
         .routes(routes!(openapi::describe))
 }

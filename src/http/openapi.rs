@@ -147,7 +147,14 @@ problems! {
     GateProblems {
         "400": "invalid_request",
         "401": "session_not_found, session_expired; the same in X-Auth-Reason",
-        "403": "forbidden, reauthentication_required",
+        "403": "forbidden, csrf_mismatch, reauthentication_required",
+        "431": "headers_too_large",
+        "503": "store_unavailable",
+    }
+    /// What a log-out can be answered with.
+    LeaveProblems {
+        "400": "invalid_request",
+        "403": "csrf_mismatch",
         "431": "headers_too_large",
         "503": "store_unavailable",
     }

@@ -41,6 +41,8 @@ pub(super) enum ApiError {
     SessionRefused(InvalidReason),
     /// The session lacks a role or a permission.
     Forbidden(String),
+    /// An unsafe request brought no proof of its origin.
+    CsrfMismatch,
     /// The user proved who they are too long ago.
     ReauthenticationRequired,
     /// No such session, or it has expired.
@@ -85,6 +87,7 @@ impl ApiError {
             Self::Caller(_) => (StatusCode::UNAUTHORIZED, "unauthorized", "Caller not authenticated"),
             Self::SessionRefused(reason) => (StatusCode::UNAUTHORIZED, reason.as_str(), "No valid session"),
             Self::MissingScope(_) | Self::Forbidden(_) => (StatusCode::FORBIDDEN, "forbidden", "Not allowed"),
+            Self::CsrfMismatch => (StatusCode::FORBIDDEN, "csrf_mismatch", "No proof of origin"),
             Self::ReauthenticationRequired => (
                 StatusCode::FORBIDDEN,
                 "reauthentication_required",
@@ -133,6 +136,10 @@ impl ApiError {
             Self::MissingScope(scope) => format!("the scope {scope} is needed").into(),
             Self::SessionRefused(InvalidReason::SessionExpired) => "the session has expired".into(),
             Self::SessionRefused(_) => "the request carries no credential of a live session".into(),
+            Self::CsrfMismatch => {
+                "an unsafe request needs a same-origin Sec-Fetch-Site or Origin, or the CSRF token in X-CSRF-Token"
+                    .into()
+            }
             Self::ReauthenticationRequired => "the user must prove again who they are".into(),
             Self::SessionNotFound => "there is no such session, or it has ended".into(),
             Self::KeyNotFound => "the session's data has no such key".into(),

@@ -12,8 +12,8 @@ const UNMATCHED: &str = "unmatched";
 const LISTENER: &str = "traffic";
 const METHODS: [&str; 8] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "other"];
 /// The statuses that the API answers with.
-const STATUSES: [u16; 16] = [
-    200, 201, 204, 304, 400, 401, 403, 404, 405, 409, 412, 413, 429, 431, 500, 503,
+const STATUSES: [u16; 17] = [
+    200, 201, 204, 302, 304, 400, 401, 403, 404, 405, 409, 412, 413, 429, 431, 500, 503,
 ];
 
 /// The handles of each route's metrics, so that a request does not look them up by their labels.

@@ -2,6 +2,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::seal::CookieSecrets;
+
 /// What a deployment decides about the traffic listener's surface.
 #[derive(Debug, Clone)]
 pub struct HttpSettings {
@@ -17,6 +19,14 @@ pub struct HttpSettings {
     pub session_header: bool,
     /// The networks whose `X-Forwarded-*` headers are believed (S43); none by default.
     pub trusted_proxies: Vec<IpNet>,
+    /// The origins whose pages may call from a browser (S41); none by default.
+    pub cors_origins: Vec<String>,
+    /// How long ago a user may have proved who they are to list and end their other sessions.
+    pub recent_authentication: Duration,
+    /// For how long a gateway may reuse an answer of forward auth, at most; zero: not at all.
+    pub cache_for: Duration,
+    /// The URLs to which forward auth may send navigations without a session (S47); none by default.
+    pub return_urls: Vec<String>,
     /// The session cookie.
     pub cookie: CookieSettings,
 }
@@ -30,6 +40,10 @@ impl Default for HttpSettings {
             max_concurrent: 10_000,
             session_header: true,
             trusted_proxies: Vec::new(),
+            cors_origins: Vec::new(),
+            cache_for: Duration::ZERO,
+            return_urls: Vec::new(),
+            recent_authentication: Duration::from_mins(10),
             cookie: CookieSettings::default(),
         }
     }
@@ -40,6 +54,10 @@ impl Default for HttpSettings {
 pub struct CookieSettings {
     /// Its name; the prefix `__Host-` makes browsers enforce the attributes.
     pub name: String,
+    /// The form of its value.
+    pub preset: CookiePreset,
+    /// What signs it; unsigned where there is none.
+    pub secrets: Option<CookieSecrets>,
     /// When browsers send it along with cross-site requests.
     pub same_site: SameSite,
     /// The domain whose hosts share it; only the issuing host where there is none.
@@ -60,6 +78,8 @@ impl Default for CookieSettings {
     fn default() -> Self {
         Self {
             name: "__Host-cloakroom".to_owned(),
+            preset: CookiePreset::Default,
+            secrets: None,
             same_site: SameSite::Lax,
             domain: None,
             path: "/".to_owned(),
@@ -69,6 +89,16 @@ impl Default for CookieSettings {
             browser_lifetime: false,
         }
     }
+}
+
+/// The form of the cookie's value.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum CookiePreset {
+    /// `<token>`, or `<token>.<mac>` where it is signed.
+    #[default]
+    Default,
+    /// `s:<token>.<signature>`, percent-encoded, as express-session and cookie-signature make it; always signed.
+    Express,
 }
 
 /// The attribute `SameSite`.
@@ -132,6 +162,9 @@ impl CookieSettings {
             return Err("cookie.domain: a host name of at most 253 letters, digits, '-' and '.'".to_owned());
         }
         self.check_prefix()?;
+        if self.preset == CookiePreset::Express && self.secrets.is_none() {
+            return Err("cookie.preset: express needs cookie.secrets".to_owned());
+        }
         if !self.secure && self.same_site == SameSite::None {
             return Err("cookie.same_site: none is allowed only with cookie.secure = true".to_owned());
         }
@@ -182,6 +215,7 @@ mod tests {
             cookie.check()
         };
         assert!(with(|_| ()).is_ok());
+        assert!(with(|cookie| cookie.preset = CookiePreset::Express).is_err());
         assert!(with(|cookie| cookie.name = "a b".to_owned()).is_err());
         assert!(with(|cookie| cookie.name = String::new()).is_err());
         assert!(with(|cookie| cookie.path = "x".to_owned()).is_err());

@@ -91,9 +91,9 @@ impl Default for Classes {
     /// Remember-me 30 days (90 at most), normal 24 hours (7 days), sensitive 15 minutes (12 hours), temporary 5
     /// minutes (1 hour).
     fn default() -> Self {
-        const MINUTE: Duration = Duration::from_secs(60);
-        const HOUR: Duration = Duration::from_secs(3_600);
-        const DAY: Duration = Duration::from_secs(86_400);
+        const MINUTE: Duration = Duration::from_mins(1);
+        const HOUR: Duration = Duration::from_hours(1);
+        const DAY: Duration = Duration::from_hours(24);
         let classes = [
             (REMEMBER_ME_CLASS, 30 * DAY, 90 * DAY),
             (ClassName::DEFAULT, 24 * HOUR, 7 * DAY),

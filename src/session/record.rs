@@ -142,6 +142,6 @@ impl Session {
 
     /// How long a touch may wait before it must be recorded: a tenth of the idle timeout, a minute at most.
     pub fn touch_interval(&self) -> Duration {
-        (self.idle / 10).min(Duration::from_secs(60))
+        (self.idle / 10).min(Duration::from_mins(1))
     }
 }

@@ -64,6 +64,27 @@ impl Held {
     }
 }
 
+/// What a read found, and until when that keeps the promise of the staleness bound, where this server can tell.
+pub(super) struct Vouched {
+    pub(super) lookup: Lookup,
+    pub(super) until: Option<Monotonic>,
+}
+
+impl Vouched {
+    fn version(&self) -> Option<u64> {
+        match &self.lookup {
+            Lookup::Found(snapshot) => Some(snapshot.session.version),
+            Lookup::Replayed { .. } | Lookup::Missing => None,
+        }
+    }
+}
+
+impl From<Lookup> for Vouched {
+    fn from(lookup: Lookup) -> Self {
+        Self { lookup, until: None }
+    }
+}
+
 type SessionL1 = L1<SessionId, Held>;
 
 /// This server's L1 with what is measured about it.
@@ -92,7 +113,7 @@ impl Cache {
                 bytes: settings.max_bytes,
             },
         }));
-        let (samples, taken) = mpsc::channel(SAMPLES);
+        let (sender, taken) = mpsc::channel(SAMPLES);
         let sampler = Sampler {
             l1: Arc::clone(&l1),
             taken,
@@ -107,7 +128,7 @@ impl Cache {
                 bound: settings.staleness_bound,
                 hits: AtomicU64::new(0),
                 reads_from_l1,
-                samples,
+                samples: sender,
                 own_changes,
                 metrics,
             },
@@ -126,21 +147,24 @@ impl Cache {
     }
 
     /// Rule H1: what L1 answers.
-    fn hit(&self, id: &SessionId, clock: &dyn Clock) -> Option<Snapshot> {
+    fn hit(&self, id: &SessionId, clock: &dyn Clock) -> Option<Vouched> {
         let now = Cell::new(Monotonic::default());
         let read_clock = || {
             now.set(clock.monotonic());
             now.get()
         };
         match self.l1.lookup(id, read_clock) {
-            Ok(Served { value, .. }) => {
+            Ok(Served { value, until }) => {
                 self.reads_from_l1.inc();
                 let snapshot = value.snapshot(now.get());
                 if self.hits.fetch_add(1, Ordering::Relaxed).is_multiple_of(SAMPLE_EVERY) {
                     // A sampler that is busy is no reason to wait.
                     let _ = self.samples.try_send((*id, snapshot.session.version));
                 }
-                Some(snapshot)
+                Some(Vouched {
+                    lookup: Lookup::Found(snapshot),
+                    until: Some(until),
+                })
             }
             Err(miss) => {
                 self.metrics.l1_misses.with_label_values(&[miss.label()]).inc();
@@ -154,14 +178,15 @@ impl Cache {
         self.l1.drop_own(id);
     }
 
+    /// Rule W2 for a change that is about to be sent: memory's copy goes with what this gives.
+    pub(super) fn own_copy(&self, id: SessionId, clock: &dyn Clock) -> OwnCopy<'_> {
+        self.own_changes.begin(&id, clock.monotonic());
+        OwnCopy { l1: &self.l1, id }
+    }
+
     /// Rule W3: this server ended the session.
     pub(super) fn end(&self, id: &SessionId, now: Monotonic) {
         self.l1.end(id, now);
-    }
-
-    /// A change of a session is about to be sent.
-    pub(super) fn will_change(&self, id: &SessionId, now: Monotonic) {
-        self.own_changes.begin(id, now);
     }
 
     pub(super) fn show(&self) {
@@ -178,32 +203,54 @@ impl Cache {
     }
 }
 
+/// Memory's copy of a session while this server changes it; the copy goes with it, answered or cancelled.
+pub(super) struct OwnCopy<'a> {
+    l1: &'a SessionL1,
+    id: SessionId,
+}
+
+impl Drop for OwnCopy<'_> {
+    fn drop(&mut self) {
+        self.l1.drop_own(&self.id);
+    }
+}
+
 impl Sessions {
     /// The one way by which sessions are read: from L1, or through it from the store.
     pub(super) async fn read(&self, id: SessionId, freshness: super::Freshness) -> Result<Lookup> {
+        Ok(self.read_vouched(id, freshness).await?.lookup)
+    }
+
+    /// As [`Sessions::read`], and tells how long the answer will do.
+    pub(super) async fn read_vouched(&self, id: SessionId, freshness: super::Freshness) -> Result<Vouched> {
         let Some(cache) = self
             .0
             .cache
             .as_ref()
             .filter(|_| freshness.consistency == super::Consistency::Bounded)
         else {
-            return self.read_strong(id).await;
+            return Ok(self.read_strong(id).await?.into());
         };
-        if let Some(snapshot) = cache.hit(&id, &*self.0.clock) {
-            if freshness
-                .min_version
-                .is_none_or(|wanted| snapshot.session.version >= wanted)
-            {
-                return Ok(Lookup::Found(snapshot));
-            }
-            return self.read_strong(id).await;
+        let vouched = match cache.hit(&id, &*self.0.clock) {
+            Some(hit) => hit,
+            None => self.read_through(cache, id).await?,
+        };
+        match (vouched.version(), freshness.min_version) {
+            // What is held, or what a joined read brought, may be older than what the caller has seen.
+            (Some(version), Some(wanted)) if version < wanted => Ok(self.read_strong(id).await?.into()),
+            _ => Ok(vouched),
         }
-        let lookup = self.read_through(cache, id).await?;
-        match (&lookup, freshness.min_version) {
-            // What a joined read brought may be older than what the caller has seen.
-            (Lookup::Found(snapshot), Some(wanted)) if snapshot.session.version < wanted => self.read_strong(id).await,
-            _ => Ok(lookup),
-        }
+    }
+
+    /// For how long others may reuse the answer that a session is valid without breaking the promise of the staleness
+    /// bound; zero where this server cannot tell.
+    pub fn reusable_for(&self, valid: &super::ValidSession) -> Duration {
+        // The end of an alias is not known here.
+        let Some(until) = valid.vouched_until.filter(|_| valid.presented == valid.session.id) else {
+            return Duration::ZERO;
+        };
+        let to_expiry = valid.session.expires_at.since(valid.now);
+        until.since(self.0.clock.monotonic()).min(to_expiry)
     }
 
     /// From the store of record, round L1.
@@ -217,18 +264,25 @@ impl Sessions {
     }
 
     /// Rules F1 and F3: joins a read that is under way, or reads, and keeps what may be kept.
-    async fn read_through(&self, cache: &Cache, id: SessionId) -> Result<Lookup> {
+    async fn read_through(&self, cache: &Cache, id: SessionId) -> Result<Vouched> {
         let clock = || self.0.clock.monotonic();
+        // An end that was never answered is known for longer than L1 remembers it.
+        if self.0.redo.contains(&id) {
+            return Ok(Lookup::Missing.into());
+        }
         // What another read brings later than the bound would not be served.
         let begun = tokio::time::timeout(cache.bound, cache.l1.begin_fill(&id, clock)).await;
         let Ok(begun) = begun else {
-            return self.read_strong(id).await;
+            return Ok(self.read_strong(id).await?.into());
         };
         let fill = match begun {
-            Begun::Ended => return Ok(Lookup::Missing),
+            Begun::Ended => return Ok(Lookup::Missing.into()),
             Begun::Joined(served) => {
                 self.0.metrics.reads.with_label_values(&["joined"]).inc();
-                return Ok(Lookup::Found(served.value.snapshot(clock())));
+                return Ok(Vouched {
+                    lookup: Lookup::Found(served.value.snapshot(clock())),
+                    until: Some(served.until),
+                });
             }
             Begun::Read(fill) => fill,
         };
@@ -244,7 +298,10 @@ impl Sessions {
             other => {
                 // Rule A: nothing is held under an alias; and neither is absence, nor what has expired.
                 fill.absent();
-                return Ok(self.unless_ended(other));
+                if self.took_too_long(sent) {
+                    return Ok(self.read_again(id).await?.into());
+                }
+                return Ok(self.unless_ended(other).into());
             }
         };
         let completed = fill.complete(&cache.l1, record(&snapshot, sent, source), clock);
@@ -256,10 +313,13 @@ impl Sessions {
                 .inc();
         }
         match completed.answer {
-            Answer::Serve(_) => Ok(Lookup::Found(snapshot)),
-            Answer::Ended => Ok(Lookup::Missing),
+            Answer::Serve(served) => Ok(Vouched {
+                lookup: Lookup::Found(snapshot),
+                until: Some(served.until),
+            }),
+            Answer::Ended => Ok(Lookup::Missing.into()),
             Answer::OtherId => Err(Error::Store(StoreError::Mismatch)),
-            Answer::TooSlow => self.read_again(id).await,
+            Answer::TooSlow => Ok(self.read_again(id).await?.into()),
         }
     }
 
@@ -274,6 +334,8 @@ impl Sessions {
             let sent = self.0.clock.monotonic();
             match self.0.store.get_covered(id, connection).await {
                 Ok(lookup) => return Ok((lookup, Source::Asked)),
+                // A desynchronised connection is told of, never passed over (S51).
+                Err(error @ StoreError::Mismatch) => return Err(error.into()),
                 // A silent node has cost the time for another try.
                 Err(error) if self.0.clock.monotonic().since(sent) >= cache.bound / 2 => return Err(error.into()),
                 Err(_) => {}
@@ -286,15 +348,19 @@ impl Sessions {
     async fn read_again(&self, id: SessionId) -> Result<Lookup> {
         let sent = self.0.clock.monotonic();
         let lookup = self.read_strong(id).await?;
-        let took = self.0.clock.monotonic().since(sent);
-        if self.0.settings.cache.is_some_and(|cache| took > cache.staleness_bound) {
+        if self.took_too_long(sent) {
             return Err(StoreError::Unavailable("its answers take longer than the staleness bound".to_owned()).into());
         }
         Ok(lookup)
     }
 
+    fn took_too_long(&self, sent: Monotonic) -> bool {
+        let took = self.0.clock.monotonic().since(sent);
+        self.0.settings.cache.is_some_and(|cache| took > cache.staleness_bound)
+    }
+
     /// Whether the session is known to have ended, whatever the store may say of it after a failover (rule W3).
-    fn has_ended(&self, id: &SessionId) -> bool {
+    pub(super) fn has_ended(&self, id: &SessionId) -> bool {
         let heard = |cache: &Cache| cache.l1.has_ended(id, self.0.clock.monotonic());
         self.0.redo.contains(id) || self.0.cache.as_ref().is_some_and(heard)
     }

@@ -4,18 +4,15 @@ use std::time::Duration;
 
 use super::{Error, Freshness, Result, Sessions};
 use crate::session::{Activity, CartItem, DataKey, Json, JsonMap, OperationId, ServerId, Session, SessionId};
-use crate::store::{Change, Increment, StoreError, Touch};
+use crate::store::{Change, Increment, Snapshot, StoreError, Touch};
 
 impl Sessions {
     /// Changes a session and gives it as it is then.
     pub async fn change(&self, id: SessionId, change: Change) -> Result<Arc<Session>> {
         let operation = self.operation()?;
-        let snapshot = self
-            .0
-            .store
-            .change(id, change, self.0.settings.max_bytes, operation)
-            .await?;
-        Ok(snapshot.session)
+        let changing = self.0.store.change(id, change, self.0.settings.max_bytes, operation);
+        let snapshot = self.changing(id, changing).await?;
+        Ok(self.changed(snapshot))
     }
 
     /// A value of a session's data; nothing where the session has no such key.
@@ -81,7 +78,7 @@ impl Sessions {
         // A touch publishes nothing, but here the new deadline is known.
         let snapshot = self.changing(id, self.0.store.touch(touch)).await?;
         self.0.metrics.touches.with_label_values(&["recorded"]).inc();
-        Ok(snapshot.session)
+        Ok(self.changed(snapshot))
     }
 
     /// Homes a session at another server of the fleet.
@@ -98,7 +95,7 @@ impl Sessions {
         };
         let snapshot = self.changing(id, self.0.store.migrate(id, server)).await?;
         self.0.metrics.sessions_migrated.with_label_values(&["request"]).inc();
-        Ok(snapshot.session)
+        Ok(self.changed(snapshot))
     }
 
     /// Adds to a session's activities.
@@ -112,7 +109,13 @@ impl Sessions {
         Ok(self.0.store.activities(id).await?)
     }
 
-    /// Drops a session that was changed under a former id.
+    /// What was changed, perhaps under a former id: memory holds it under the present one (rules A and W2).
+    fn changed(&self, snapshot: Snapshot) -> Arc<Session> {
+        self.drop_own(&snapshot.session.id);
+        snapshot.session
+    }
+
+    /// Rule W2: this server changed the session.
     pub(super) fn drop_own(&self, id: &SessionId) {
         if let Some(cache) = &self.0.cache {
             cache.drop_own(id);

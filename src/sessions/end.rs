@@ -35,7 +35,7 @@ impl Sessions {
     pub async fn sessions_of(&self, user: &UserId) -> Result<Vec<Arc<Session>>> {
         let snapshots = self.0.store.sessions_of(user).await?;
         let mut sessions: Vec<_> = snapshots.into_iter().filter_map(alive).collect();
-        sessions.retain(|session| !self.0.redo.contains(&session.id));
+        sessions.retain(|session| !self.has_ended(&session.id));
         sessions.sort_by_key(|session| (std::cmp::Reverse(session.created_at), session.id));
         Ok(sessions)
     }
@@ -43,15 +43,39 @@ impl Sessions {
     /// Ends one session and keeps the end for repetition, answered or not.
     pub(super) async fn end_one(&self, id: SessionId, end: End) -> std::result::Result<Ended, StoreError> {
         let seen = self.0.redo.lineage();
+        let ended = self.end_at_store(id, end).await?;
+        self.note_ended(&ended, end.reason, &seen);
+        Ok(ended)
+    }
+
+    /// Ends a session that was made for nothing. Its former ids go on: they are those of the session that it was made
+    /// from.
+    pub(super) async fn undo(&self, id: SessionId) -> std::result::Result<(), StoreError> {
+        let seen = self.0.redo.lineage();
+        let end = End {
+            reason: EndReason::Login,
+            if_version: None,
+            durable: false,
+        };
+        let ended = self.end_at_store(id, end).await?;
+        let without_kin = Ended {
+            kin: Vec::new(),
+            ..ended
+        };
+        self.note_ended(&without_kin, end.reason, &seen);
+        Ok(())
+    }
+
+    async fn end_at_store(&self, id: SessionId, end: End) -> std::result::Result<Ended, StoreError> {
+        // Until it is answered: the caller may stop waiting at any point.
+        let mut unanswered = Unanswered {
+            sessions: self,
+            id,
+            end: Some(end),
+        };
         let outcome = self.0.store.end(id, end).await;
-        match &outcome {
-            Ok(ended) => self.note_ended(ended, end.reason, &seen),
-            // A conditional end must not be repeated without its condition.
-            Err(error) if error.leaves_truth_unknown() && end.if_version.is_none() => {
-                self.0.redo.record_unanswered(id, end.reason);
-                self.forget(&id);
-            }
-            Err(_) => {}
+        if !matches!(&outcome, Err(error) if error.leaves_truth_unknown()) {
+            unanswered.end = None;
         }
         outcome
     }
@@ -80,6 +104,28 @@ impl Sessions {
             .sessions_ended
             .with_label_values(&[reason.as_str()])
             .inc_by(count);
+    }
+}
+
+/// An end on its way; dropped unanswered, it is kept for repetition (rule W3).
+struct Unanswered<'a> {
+    sessions: &'a Sessions,
+    id: SessionId,
+    /// Nothing once it was answered.
+    end: Option<End>,
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        match self.end {
+            Some(end) if end.if_version.is_none() => {
+                self.sessions.0.redo.record_unanswered(self.id, end.reason);
+                self.sessions.forget(&self.id);
+            }
+            // A conditional end must not be repeated without its condition.
+            Some(_) => self.sessions.drop_own(&self.id),
+            None => {}
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tracing::Instrument as _;
 
 use super::{Result, Sessions};
-use crate::session::{Bucket, Clock};
+use crate::session::{Bucket, Timestamp};
 use crate::store::{Event, EventId, SessionStore, StoreError};
 use crate::telemetry::Metrics;
 
@@ -47,20 +47,21 @@ impl EventHub {
     }
 
     /// Joins the subscription, which stands when this returns.
-    async fn join(&self, clock: &Arc<dyn Clock>) -> std::result::Result<broadcast::Receiver<FeedItem>, StoreError> {
+    async fn join(&self) -> std::result::Result<broadcast::Receiver<FeedItem>, StoreError> {
         let mut live = self.live.lock().await;
         if let Some(sender) = live.as_ref().and_then(broadcast::WeakSender::upgrade) {
             return Ok(sender.subscribe());
         }
         let events = self.store.events().await?;
+        // Where the streams are to be resumed from, if the subscription is lost before anything was heard.
+        let begun = self.store.ping().await?;
         let (sender, receiver) = broadcast::channel(LISTENER_BACKLOG);
         *live = Some(sender.downgrade());
         let pump = Pump {
             store: Arc::clone(&self.store),
             metrics: self.metrics.clone(),
-            clock: Arc::clone(clock),
         };
-        tokio::spawn(pump.run(events, sender).in_current_span());
+        tokio::spawn(pump.run(events, begun, sender).in_current_span());
         Ok(receiver)
     }
 }
@@ -69,12 +70,15 @@ impl EventHub {
 struct Pump {
     store: Arc<dyn SessionStore>,
     metrics: Metrics,
-    clock: Arc<dyn Clock>,
 }
 
 impl Pump {
-    async fn run(self, mut events: mpsc::Receiver<Event>, sender: broadcast::Sender<FeedItem>) {
-        let mut heard_until = self.clock.now();
+    async fn run(
+        self,
+        mut events: mpsc::Receiver<Event>,
+        mut heard_until: Timestamp,
+        sender: broadcast::Sender<FeedItem>,
+    ) {
         loop {
             tokio::select! {
                 event = events.recv() => match event {
@@ -100,7 +104,7 @@ impl Pump {
     /// Subscribes again, then tells what happened meanwhile; nothing where nobody listens any more.
     async fn resume(
         &self,
-        heard_until: crate::session::Timestamp,
+        heard_until: Timestamp,
         sender: &broadcast::Sender<FeedItem>,
     ) -> Option<mpsc::Receiver<Event>> {
         let mut pause = Duration::from_millis(50);
@@ -135,7 +139,7 @@ impl Sessions {
     /// The events of the fleet from now on, or since one that the listener has seen: at least once, and a gap where
     /// some are held no more. When this returns, none that follows is missed.
     pub async fn events(&self, since: Option<EventId>) -> Result<EventFeed> {
-        let mut live = self.0.events.join(&self.0.clock).await?;
+        let mut live = self.0.events.join().await?;
         let (missed, trimmed) = match since {
             Some(seen) => {
                 let from = EventId {

@@ -7,7 +7,7 @@ use tokio::sync::Mutex;
 use super::requests::{Page, PageRequest, ServerInfo, Stats};
 use super::{Result, Sessions, alive};
 use crate::cluster::Members;
-use crate::session::{Bucket, Monotonic, Timestamp};
+use crate::session::{Bucket, Monotonic, Session, Timestamp};
 use crate::store::{EndReason, Filter};
 
 /// How old an answered count may be; the contract allows 15 s.
@@ -46,6 +46,7 @@ impl Sessions {
         }
         while let Some(bucket) = counts.try_next().await? {
             stats.users += bucket.users;
+            stats.as_of = stats.as_of.max(bucket.now);
             for (class, count) in bucket.by_class {
                 stats.sessions += count;
                 *stats.by_class.entry(class).or_default() += count;
@@ -55,7 +56,6 @@ impl Sessions {
             }
             stats.durations.merge(&bucket.durations);
         }
-        stats.as_of = self.0.clock.now();
         Ok(stats)
     }
 
@@ -105,7 +105,12 @@ impl Sessions {
             .buffered(CONCURRENCY);
         let mut page = Page::default();
         while let Some(snapshots) = pages.try_next().await? {
-            for session in snapshots.into_iter().filter_map(alive) {
+            let ended = |session: &Arc<Session>| self.has_ended(&session.id);
+            for session in snapshots
+                .into_iter()
+                .filter_map(alive)
+                .filter(|session| !ended(session))
+            {
                 page.sessions.push(session);
                 if page.sessions.len() == limit {
                     page.next = page.sessions.last().map(|session| session.id);

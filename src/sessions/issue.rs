@@ -70,9 +70,13 @@ impl Sessions {
             let snapshot = self.strong(id).await?;
             match &snapshot.user_id {
                 Some(own) if *own == user => {
+                    let class = match class {
+                        Some(class) => class,
+                        None => self.class(snapshot.class.as_str())?,
+                    };
                     let rotation = |new_id| Rotation {
                         new_id,
-                        class,
+                        class: Some(class),
                         login: true,
                         keep: request.keep.clone(),
                         roles: request.roles.clone(),
@@ -139,12 +143,7 @@ impl Sessions {
                 Ok(Some(Issued { durable, ..issued }))
             }
             outcome => {
-                let undo = End {
-                    reason: EndReason::Login,
-                    if_version: None,
-                    durable: false,
-                };
-                self.end_one(issued.session.id, undo).await?;
+                self.undo(issued.session.id).await?;
                 match outcome {
                     Ok(_) => Err(StoreError::NotFound.into()),
                     Err(StoreError::Conflict { .. }) => Ok(None),

@@ -131,7 +131,8 @@ impl Sessions {
 
     /// Whether the store answers.
     pub async fn ping(&self) -> Result<()> {
-        Ok(self.0.store.ping().await?)
+        self.0.store.ping().await?;
+        Ok(())
     }
 
     /// Where this server counts.
@@ -168,15 +169,13 @@ impl Sessions {
     }
 
     /// Rule W2: what this server changes it drops from its memory before it answers, whether or not it was answered
-    /// itself.
+    /// itself, and also where nobody waits for the answer any more. What is known to have ended is not changed (W3).
     async fn changing<T>(&self, id: SessionId, change: impl Future<Output = crate::store::Result<T>>) -> Result<T> {
-        let Some(cache) = &self.0.cache else {
-            return Ok(change.await?);
-        };
-        cache.will_change(&id, self.0.clock.monotonic());
-        let outcome = change.await;
-        cache.drop_own(&id);
-        Ok(outcome?)
+        if self.has_ended(&id) {
+            return Err(StoreError::NotFound.into());
+        }
+        let _own = self.0.cache.as_ref().map(|cache| cache.own_copy(id, &*self.0.clock));
+        Ok(change.await?)
     }
 }
 

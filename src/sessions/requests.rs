@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use crate::cluster::MemberState;
-use crate::session::{DataKey, JsonMap, Session, SessionId, Timestamp, Token, UserId};
+use crate::session::{DataKey, JsonMap, Monotonic, Session, SessionId, Timestamp, Token, UserId};
 use crate::store::{Durations, Filter};
 
 /// Whether a read may come from memory.
@@ -109,6 +109,8 @@ pub struct ValidSession {
     pub presented: SessionId,
     /// The store's time.
     pub now: Timestamp,
+    /// Until when the answer keeps the promise of the staleness bound; nothing where this server cannot tell.
+    pub vouched_until: Option<Monotonic>,
 }
 
 /// Why a token opens no session.
@@ -169,7 +171,7 @@ pub struct Stats {
     pub by_server: std::collections::BTreeMap<String, u64>,
     /// How long the sessions lasted that ended since the beginning of yesterday (UTC).
     pub durations: Durations,
-    /// When the pass over the buckets ended, by this server's clock.
+    /// When the last of the buckets was counted, by the store's clock.
     pub as_of: Timestamp,
 }
 

@@ -143,8 +143,10 @@ impl Sessions {
                 }
             };
             self.0.metrics.touches.with_label_values(&[label]).inc();
-            if label == "recorded" && use_.migrate.is_some() {
+            if use_.migrate.is_some() {
                 self.drop_own(id);
+            }
+            if label == "recorded" && use_.migrate.is_some() {
                 self.0.metrics.sessions_migrated.with_label_values(&["touch"]).inc();
             }
         }

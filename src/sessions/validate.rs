@@ -20,7 +20,8 @@ impl Sessions {
             return Ok(Validation::Invalid(InvalidReason::SessionNotFound));
         };
         let id = token.id();
-        let snapshot = match self.read(id, presented.freshness).await? {
+        let vouched = self.read_vouched(id, presented.freshness).await?;
+        let snapshot = match vouched.lookup {
             Lookup::Found(snapshot) => snapshot,
             Lookup::Replayed { current } => {
                 self.end_family(id, current).await?;
@@ -45,6 +46,7 @@ impl Sessions {
             session: snapshot.session,
             presented: id,
             now: snapshot.now,
+            vouched_until: vouched.until,
         }))
     }
 

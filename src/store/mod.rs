@@ -21,7 +21,9 @@ pub use types::{
 };
 
 use crate::coherence::ConnectionId;
-use crate::session::{Activity, Bucket, CartItem, JsonMap, Keyring, OperationId, ServerId, SessionId, UserId};
+use crate::session::{
+    Activity, Bucket, CartItem, JsonMap, Keyring, OperationId, ServerId, SessionId, Timestamp, UserId,
+};
 
 /// The outcome of a store operation.
 pub type Result<T> = std::result::Result<T, StoreError>;
@@ -108,7 +110,7 @@ pub trait SessionStore: Send + Sync + 'static {
     async fn activities(&self, id: SessionId) -> Result<Vec<Activity>>;
 
     /// Ends at most `limit` sessions of a bucket that were made before `before` (now, where it is nothing).
-    async fn end_bucket(&self, bucket: Bucket, before: Option<crate::session::Timestamp>, limit: u32) -> Result<Step>;
+    async fn end_bucket(&self, bucket: Bucket, before: Option<Timestamp>, limit: u32) -> Result<Step>;
 
     /// Clears up after at most `limit` expired sessions of a bucket: their index entries, counts, and events.
     async fn sweep(&self, bucket: Bucket, limit: u32) -> Result<Step>;
@@ -136,6 +138,6 @@ pub trait SessionStore: Send + Sync + 'static {
     /// The present lineages.
     async fn lineage(&self) -> Result<Lineage>;
 
-    /// Whether the store answers.
-    async fn ping(&self) -> Result<()>;
+    /// Whether the store answers and is still the one that this server began with; gives its time.
+    async fn ping(&self) -> Result<Timestamp>;
 }

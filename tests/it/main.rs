@@ -5,7 +5,10 @@
     reason = "a test that cannot go on should stop here and say why; clippy spares only the `#[test]` functions themselves"
 )]
 
+mod browser;
+mod contract;
 mod dev;
+mod docs;
 mod fleet;
 mod harness;
 mod http;

@@ -98,8 +98,8 @@ impl World<'_> {
         self.after(gap, Event::Fault);
     }
 
-    pub(super) fn strike(&mut self, fault: Fault) {
-        match fault {
+    pub(super) fn strike(&mut self, fault: &Fault) {
+        match *fault {
             Fault::PausePod { pod, length, suspend } => {
                 if self.pods[pod].paused_until <= self.now {
                     self.pods[pod].paused_until = self.now + length;

@@ -56,7 +56,7 @@ impl Id {
 
 impl Keyed for Id {
     fn bucket(&self) -> u16 {
-        self.0 % BUCKETS as u16
+        u16::try_from(self.session() % BUCKETS).unwrap()
     }
 }
 
@@ -80,7 +80,7 @@ static IDS: [Id; SESSIONS] = [Id(0), Id(1), Id(2), Id(3), Id(4), Id(5), Id(6), I
 fn bounds() -> Bounds {
     Bounds {
         staleness: Duration::from_nanos(B),
-        max_age: Duration::from_secs(60),
+        max_age: Duration::from_mins(1),
         keep_ends: Duration::from_nanos(KEEP_ENDS),
         max_ends: 64,
         limits: Limits {

@@ -105,7 +105,7 @@ impl Oracle {
     }
 
     /// An answer from L1 (a hit, or a joined fill).
-    pub(super) fn from_l1(&mut self, given: Given, now: Time) {
+    pub(super) fn answered_from_l1(&mut self, given: Given, now: Time) {
         self.hits += 1;
         let last_true = self.last_true(given, now, true);
         if last_true != NOW && now > last_true + B {
@@ -114,11 +114,11 @@ impl Oracle {
                 format!("{given:?} was true last {} ms ago", (now - last_true) / super::MS),
             );
         }
-        self.from_anywhere(given, now);
+        self.answered(given, now);
     }
 
     /// An answer by the request that read itself.
-    pub(super) fn from_read(&mut self, given: Given, now: Time) {
+    pub(super) fn answered_from_read(&mut self, given: Given, now: Time) {
         let last_true = self.last_true(given, now, false);
         if last_true != NOW && now > last_true + B {
             self.violation(
@@ -126,10 +126,10 @@ impl Oracle {
                 format!("read {given:?} was true last {} ms ago", (now - last_true) / super::MS),
             );
         }
-        self.from_anywhere(given, now);
+        self.answered(given, now);
     }
 
-    fn from_anywhere(&mut self, given: Given, now: Time) {
+    fn answered(&mut self, given: Given, now: Time) {
         let ended = self.heard_end[given.pod][given.session];
         if ended.is_some_and(|heard| given.started > heard && now < heard + KEEP_ENDS) {
             self.violation(now, format!("{given:?} is alive though the pod heard its end"));

@@ -158,7 +158,8 @@ impl<'a> World<'a> {
         }
         match l1.judge(hit) {
             Ok(served) => {
-                self.oracle.from_l1(request.given(served.value, request.node), self.now);
+                self.oracle
+                    .answered_from_l1(request.given(served.value, request.node), self.now);
                 self.free.push(number);
             }
             Err(_) => self.later(number, request),
@@ -181,7 +182,8 @@ impl<'a> World<'a> {
         match begun {
             Begun::Joined(served) => {
                 let node = self.covering(request.pod, request.session);
-                self.oracle.from_l1(request.given(served.value, node), self.now);
+                self.oracle
+                    .answered_from_l1(request.given(served.value, node), self.now);
                 self.free.push(number);
             }
             Begun::Ended => self.free.push(number),
@@ -243,7 +245,8 @@ impl<'a> World<'a> {
             let clock = request.clock;
             let completed = fill.complete(self.l1(request.pod), record, || Monotonic::from_nanos(clock.get()));
             if let (Answer::Serve(served), false) = (completed.answer, elsewhere) {
-                self.oracle.from_read(request.given(served.value, Some(from)), self.now);
+                self.oracle
+                    .answered_from_read(request.given(served.value, Some(from)), self.now);
             }
         }
         self.free.push(number);
@@ -281,9 +284,9 @@ impl<'a> World<'a> {
         self.after(gap, Event::Write(pod));
     }
 
-    pub(super) fn replied(&mut self, pod: usize, node: usize, reply: Reply) {
+    pub(super) fn replied(&mut self, pod: usize, node: usize, reply: &Reply) {
         let now = self.clock(pod);
-        match reply {
+        match *reply {
             Reply::Read {
                 request,
                 value,
@@ -402,7 +405,7 @@ impl<'a> World<'a> {
 }
 
 fn record(session: usize, value: u64, source: Source) -> Record<Id, u64> {
-    let (idle_left, absolute_left) = (Duration::from_secs(30), Duration::from_secs(60));
+    let (idle_left, absolute_left) = (Duration::from_secs(30), Duration::from_mins(1));
     Record {
         id: IDS[session],
         value,

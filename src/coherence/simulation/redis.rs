@@ -39,7 +39,7 @@ impl Node {
 }
 
 /// A command on a data connection.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Command {
     Read {
         request: usize,

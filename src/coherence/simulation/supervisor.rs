@@ -35,20 +35,20 @@ impl World<'_> {
         primaries: [usize; SHARDS],
         owners: [usize; BUCKETS],
     ) {
-        for shard in 0..SHARDS {
+        for (shard, primary) in primaries.into_iter().enumerate() {
             if let Some(link) = self.pods[pod].links[shard]
-                && self.links[link].node != primaries[shard]
+                && self.links[link].node != primary
                 && self.mutant != Some(Mutant::NoMajorityAndLapse)
             {
                 self.end_link(link, false);
             }
             let link = match self.pods[pod].links[shard] {
                 Some(link) => link,
-                None if self.connectable(primaries[shard]) => self.connect(pod, primaries[shard], asked),
+                None if self.connectable(primary) => self.connect(pod, primary, asked),
                 None => continue,
             };
-            for bucket in 0..BUCKETS {
-                if owners[bucket] == shard && !self.links[link].wanted[bucket] && self.pods[pod].lost[bucket] <= sent {
+            for (bucket, owner) in owners.into_iter().enumerate() {
+                if owner == shard && !self.links[link].wanted[bucket] && self.pods[pod].lost[bucket] <= sent {
                     self.subscribe(link, bucket);
                 }
             }

@@ -15,7 +15,7 @@ use super::weather::Weather;
 use super::{BUCKETS, Caches, END, Id, L1, MS, NODES, PODS, SECOND, SESSIONS, SHARDS, Time};
 
 /// What travels on a subscriber connection to a node.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Upward {
     Subscribe(u16),
     Heartbeat(Nonce),
@@ -292,7 +292,7 @@ impl<'a> World<'a> {
                 }
             }
             Event::Run { node, pod, command } => self.run_command(node, pod, command),
-            Event::Replied { pod, node, reply } => self.replied(pod, node, reply),
+            Event::Replied { pod, node, reply } => self.replied(pod, node, &reply),
             Event::Arrival(pod) => self.arrival(pod),
             Event::Write(pod) => self.write(pod),
             Event::Step(request) => self.step(request),
@@ -307,7 +307,7 @@ impl<'a> World<'a> {
             Event::Fence { node, epoch } => self.fence(node, epoch),
             Event::Redo { pod, session } => self.redo(pod, session),
             Event::Fault => self.draw_fault(),
-            Event::Trouble(fault) => self.strike(fault),
+            Event::Trouble(fault) => self.strike(&fault),
         }
     }
 

@@ -39,6 +39,11 @@ fn every_active_key_has_the_default_of_the_contract() {
         ("jwt.jwks_file", "none"),
         ("jwt.issuer", "none"),
         ("jwt.audience", "cloakroom"),
+        ("coherence.staleness_bound", "1s"),
+        ("coherence.heartbeat", "250ms"),
+        ("coherence.max_entries", "100000"),
+        ("coherence.max_bytes", "64MiB"),
+        ("coherence.max_age", "1m"),
         ("session.classes.normal.idle", "1d"),
         ("session.classes.normal.absolute", "7d"),
         ("session.classes.remember_me.idle", "30d"),
@@ -51,8 +56,12 @@ fn every_active_key_has_the_default_of_the_contract() {
         ("session.rotation_grace", "10s"),
         ("session.max_per_user", "none"),
         ("session.max_per_user_policy", "refuse"),
+        ("session.recent_authentication", "10m"),
         ("migration.policy", "home_gone"),
+        ("cookie.preset", "default"),
         ("cookie.name", "__Host-cloakroom"),
+        ("cookie.secrets", "none"),
+        ("cookie.secrets_file", "none"),
         ("cookie.same_site", "lax"),
         ("cookie.domain", "none"),
         ("cookie.path", "/"),
@@ -65,6 +74,9 @@ fn every_active_key_has_the_default_of_the_contract() {
         ("http.timeout", "10s"),
         ("http.max_connections", "10000"),
         ("http.session_header", "true"),
+        ("http.cors_origins", "[]"),
+        ("auth.cache_for", "0s"),
+        ("auth.return_urls", "[]"),
         ("shutdown.drain", "20s"),
         ("log.format", "none"),
         ("log.level", "info"),
@@ -88,14 +100,10 @@ fn keys_to_come_have_the_default_of_the_contract() {
     assert_eq!(coherence.max_entries.get(), 100_000);
     assert_eq!(coherence.max_bytes.to_string(), "64MiB");
     assert_eq!(coherence.max_age, Period::from_secs(60));
-    assert_eq!(config.session.recent_authentication, Period::from_mins(10));
     assert!(config.session.classes.values().all(|class| class.serve_stale.is_none()));
     assert_eq!(config.http.throttle, 60);
-    assert!(config.http.cors_origins.is_empty() && config.auth.return_urls.is_empty());
-    assert_eq!(config.auth.cache_for, Period::ZERO);
     assert_eq!(config.binding.ip, BindingPolicy::Record);
-    assert_eq!(config.cookie.preset, CookiePreset::Default);
-    assert!(config.cookie.secrets.is_none() && config.encryption.keys.is_none() && config.token.keys.is_none());
+    assert!(config.encryption.keys.is_none() && config.token.keys.is_none());
     assert_eq!(
         config.otlp,
         OtlpSettings {

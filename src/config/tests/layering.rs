@@ -171,16 +171,9 @@ fn features_to_come_are_refused_by_name() {
         "token.keys_file",
         "encryption.keys",
         "binding.ip",
-        "auth.cache_for",
-        "auth.return_urls",
         "otlp.endpoint",
-        "http.cors_origins",
         "http.throttle",
-        "session.recent_authentication",
         "session.classes.normal.serve_stale",
-        "coherence.heartbeat",
-        "cookie.secrets",
-        "cookie.preset",
     ];
     for key in refused {
         let problem = problem_of(&[(key, "1")]);

@@ -77,11 +77,18 @@ fn cookie_rules_of_browsers_are_kept() {
             &[("cookie.name", "sid"), ("cookie.domain", "10.0.0.1")],
             "is not a cookie domain",
         ),
+        (&[("cookie.preset", "express")], "set cookie.secrets"),
+        (&[("cookie.secrets", "one,,two")], "is empty"),
         (&[("cookie.priority", "highest")], "is not one of low, medium, high"),
     ] {
         let problem = problem_of(pairs);
         assert!(problem.contains(rule), "{problem}");
     }
+    let express = [("cookie.preset", "express"), ("cookie.secrets", "new,old")];
+    assert_eq!(
+        Config::load(&with_flags(&express)).unwrap().config.cookie.name,
+        "connect.sid"
+    );
     let fine = [
         ("cookie.name", "sid"),
         ("cookie.domain", "example.com"),

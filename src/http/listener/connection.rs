@@ -21,6 +21,7 @@ use tower_service::Service;
 
 use super::activity::{Activity, Answer};
 use super::tls::Tls;
+use crate::http::client::OverTls;
 
 /// How many times in an idle timeout a connection is looked at.
 const LOOKS: u32 = 4;
@@ -80,11 +81,14 @@ impl Connection {
         S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
         S::Future: Send,
     {
-        let peer = self.peer;
+        let (peer, over_tls) = (self.peer, self.tls.is_some());
         let activity = Arc::new(Activity::default());
         let requests = Arc::clone(&activity);
         let service = service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(ConnectInfo(peer));
+            if over_tls {
+                request.extensions_mut().insert(OverTls);
+            }
             let in_flight = requests.begin();
             let response = service.clone().oneshot(request);
             async move {

@@ -23,7 +23,7 @@ use crate::sessions::{Freshness, Presented, Validation};
     reason = "what only a binding policy judges is accepted, and means nothing without one"
 )]
 pub(in crate::http) struct ValidateBody {
-    /// What the client sent.
+    /// What the client sent: the token, or the value of its cookie, whose signature is then checked.
     token: String,
     /// What identifies the client's device.
     fingerprint: Option<String>,
@@ -66,8 +66,9 @@ pub(in crate::http) async fn validate(
     State(state): State<ApiState>,
     JsonBody(body): JsonBody<ValidateBody>,
 ) -> Result<Json<ValidateAnswer>, ApiError> {
+    let token = state.set_cookie().seal().open_or_bare(&body.token);
     let presented = Presented {
-        token: &body.token,
+        token: &token,
         csrf_token: body.csrf_token.as_deref(),
         touch: body.touch.unwrap_or(true),
         freshness: input::freshness(body.consistency, body.min_version),

@@ -126,15 +126,25 @@ fn check_size(after: &mut Session, limit: u64) -> Result<()> {
 
 /// The sum of a JSON number and another, or nothing where it cannot be told: integers are added exactly.
 fn add(present: &str, by: &Number) -> Option<Number> {
-    let present: Number = serde_json::from_str(present).ok()?;
-    if let (Some(left), Some(right)) = (present.as_i64(), by.as_i64()) {
-        return left.checked_add(right).map(Number::from);
+    let by = by.to_string();
+    if is_integer(present) && is_integer(&by) {
+        let (present, by): (i64, i64) = (present.parse().ok()?, by.parse().ok()?);
+        return present.checked_add(by).map(Number::from);
     }
-    let is_exact_or_float = |number: &Number| number.is_i64() || number.is_f64();
-    if !is_exact_or_float(&present) || !is_exact_or_float(by) {
+    Number::from_f64(float(present)? + float(&by)?)
+}
+
+fn is_integer(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')
+}
+
+/// The value of a JSON number; of an integer only where it has 64 bits.
+fn float(text: &str) -> Option<f64> {
+    let number: Number = serde_json::from_str(text).ok()?;
+    if is_integer(text) && !number.is_i64() {
         return None;
     }
-    Number::from_f64(present.as_f64()? + by.as_f64()?)
+    number.as_f64()
 }
 
 fn to_json(value: &impl serde::Serialize) -> Result<Json> {

@@ -205,7 +205,7 @@ impl SessionStore for MemoryStore {
         Ok(Lineage::new(vec![1; usize::from(Bucket::COUNT)]))
     }
 
-    async fn ping(&self) -> Result<()> {
-        Ok(())
+    async fn ping(&self) -> Result<Timestamp> {
+        Ok(self.clock.now())
     }
 }

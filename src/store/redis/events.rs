@@ -115,24 +115,23 @@ impl RedisStore {
                 continue;
             }
             let (to, broken) = (sender.clone(), Arc::clone(&broken));
-            let listener = move |push: PushInfo| match push.kind {
-                PushKind::SMessage => {
-                    if parse_message(&push).is_none_or(|event| to.try_send(event).is_err()) {
-                        broken.send_replace(true);
-                    }
-                }
-                PushKind::Disconnection | PushKind::SUnsubscribe => {
+            let listener = move |push: PushInfo| {
+                let missed = match push.kind {
+                    PushKind::SMessage => parse_message(&push).is_none_or(|event| to.try_send(event).is_err()),
+                    PushKind::Disconnection | PushKind::SUnsubscribe => true,
+                    _ => false,
+                };
+                if missed {
                     broken.send_replace(true);
                 }
-                _ => {}
             };
             let channels: Vec<_> = buckets.iter().map(|bucket| self.0.keys.events(*bucket)).collect();
-            let subscribed = async {
+            let opening = async {
                 let subscriber = Subscriber::connect(self.0.router.dialer(), &node.address, listener).await?;
                 subscriber.subscribe(&channels).await?;
                 Ok::<_, redis::RedisError>(subscriber)
             };
-            match subscribed.await {
+            match opening.await {
                 Ok(subscriber) => {
                     let key = self.0.keys.stream(buckets[0]);
                     lines.push(Line {

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -135,25 +136,29 @@ impl RedisStore {
     }
 
     /// A primary's line of writes is told by its replication id, which changes when another primary takes over or when
-    /// the same one starts anew; where INFO is refused, by its address alone.
+    /// the same one starts anew; where INFO is refused, by its address and by any end of a connection of L1 (rule W3).
     pub(super) async fn read_lineage(&self) -> Result<Lineage> {
         let topology = self.0.router.topology();
+        let lines_ended = self.0.lines_ended.load(Ordering::Relaxed);
         let lineages = join_all(topology.primaries.iter().map(|node| async move {
             let info = self
                 .0
                 .router
                 .ask_node(node, redis::cmd("INFO").arg("replication"))
                 .await;
+            let mut hasher = DefaultHasher::new();
             let told = match info {
                 Ok(value) => redis::from_redis_value::<String>(value).unwrap_or_default(),
-                Err(error) if error.code().is_some_and(|code| code == "NOPERM") => String::new(),
+                Err(error) if error.code().is_some_and(|code| code == "NOPERM") => {
+                    lines_ended.hash(&mut hasher);
+                    String::new()
+                }
                 Err(_) => return None,
             };
             let field = |name: &str| told.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
             if field("role:").is_some_and(|role| role != "master") {
                 return None;
             }
-            let mut hasher = DefaultHasher::new();
             (&node.address, field("master_replid:")).hash(&mut hasher);
             Some(hasher.finish().max(1))
         }))
@@ -239,7 +244,7 @@ impl Membership for RedisStore {
 
     async fn withdraw(&self, me: &ServerId) -> Result<()> {
         // Any timeout will do: whoever announces itself next judges the others by its own.
-        self.tell_servers(me, "", Duration::from_secs(3_600)).await.map(|_| ())
+        self.tell_servers(me, "", Duration::from_hours(1)).await.map(|_| ())
     }
 }
 

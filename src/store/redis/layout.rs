@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
+use futures_util::future::join_all;
 use redis::Value;
 
 use super::keys::{Keys, slot_of_key};
@@ -10,7 +11,7 @@ use super::reply::Reply;
 use super::router::{Call, Router};
 use super::scripts::Scripts;
 use super::{Inner, Result};
-use crate::session::{Bucket, Keyring, OperationId, Random};
+use crate::session::{Bucket, Keyring, OperationId, Random, Timestamp};
 use crate::store::StoreError;
 
 /// The deployment's secret.
@@ -38,7 +39,7 @@ pub(super) async fn load_scripts(router: &Router, scripts: &Scripts) {
 pub(super) async fn open(router: &Router, scripts: &Scripts, keys: &Keys, random: &dyn Random) -> Result<BucketKey> {
     let mut fresh = BucketKey::default();
     random.fill(&mut fresh)?;
-    let found = offer(router, scripts, keys, random, &fresh).await?;
+    let (found, _) = offer(router, scripts, keys, random, &fresh).await?;
     if found == fresh {
         tracing::info!(key = keys.meta(), "wrote the layout record of a fresh deployment");
     }
@@ -47,11 +48,11 @@ pub(super) async fn open(router: &Router, scripts: &Scripts, keys: &Keys, random
 
 /// Makes sure that the layout record is still the one that this server works by; a store that was flushed gets it back,
 /// so that servers that start later find their users' sessions in the same buckets.
-pub(super) async fn check(store: &Inner) -> Result<()> {
+pub(super) async fn check(store: &Inner) -> Result<Timestamp> {
     let mine = &store.bucket_key;
-    let found = offer(&store.router, &store.scripts, &store.keys, &*store.random, mine).await?;
+    let (found, now) = offer(&store.router, &store.scripts, &store.keys, &*store.random, mine).await?;
     if found == *mine {
-        return Ok(());
+        return Ok(now);
     }
     let key = store.keys.meta();
     Err(StoreError::Corrupt(format!(
@@ -59,14 +60,14 @@ pub(super) async fn check(store: &Inner) -> Result<()> {
     )))
 }
 
-/// Writes the layout record where there is none, and gives the bucket key that it holds then.
+/// Writes the layout record where there is none, and gives the bucket key that it holds then, with the store's time.
 async fn offer(
     router: &Router,
     scripts: &Scripts,
     keys: &Keys,
     random: &dyn Random,
     offered: &BucketKey,
-) -> Result<BucketKey> {
+) -> Result<(BucketKey, Timestamp)> {
     let tag = OperationId::generate(random)?.to_string();
     let (key, buckets) = (keys.meta(), Bucket::COUNT.to_string());
     let offered = STANDARD_NO_PAD.encode(offered);
@@ -86,7 +87,7 @@ async fn offer(
     let Value::BulkString(bytes) = &answer.value else {
         return Err(StoreError::Corrupt(format!("{key}: {:?}", answer.value)));
     };
-    let (_, mut reply) = Reply::open(bytes, &tag)?;
+    let (head, mut reply) = Reply::open(bytes, &tag)?;
     let record = reply.texts()?;
     let [layout, count, bucket_key] = record.as_slice() else {
         return Err(StoreError::Corrupt(format!("{key}: a field is missing")));
@@ -106,7 +107,8 @@ async fn offer(
         .decode(bucket_key)
         .ok()
         .and_then(|bytes| BucketKey::try_from(bytes).ok());
-    decoded.ok_or_else(|| StoreError::Corrupt(format!("{key}: its bucket key is malformed")))
+    let decoded = decoded.ok_or_else(|| StoreError::Corrupt(format!("{key}: its bucket key is malformed")))?;
+    Ok((decoded, head.now))
 }
 
 /// One log line for each setting that is wrong for sessions.
@@ -135,21 +137,31 @@ pub(super) async fn check_settings(router: &Router) {
     }
 }
 
-/// The cluster's node timeout; nothing where there is no cluster, or where CONFIG is refused.
+/// The cluster's node timeout, the shortest of its primaries'; nothing where there is no cluster, or where CONFIG is
+/// refused.
 pub(super) async fn node_timeout(router: &Router) -> Option<Duration> {
-    let topology = router.topology();
-    if !topology.is_cluster {
-        return None;
-    }
-    let value = setting(router, topology.primaries.first()?, "cluster-node-timeout").await?;
-    value.parse().ok().map(Duration::from_millis)
+    let values = of_primaries(router, "cluster-node-timeout").await;
+    values
+        .iter()
+        .filter_map(|value| value.parse().ok())
+        .min()
+        .map(Duration::from_millis)
 }
 
 /// Whether a primary that was cut off goes on answering; nothing where CONFIG is refused.
 pub(super) async fn reads_when_down(router: &Router) -> Option<bool> {
+    let values = of_primaries(router, "cluster-allow-reads-when-down").await;
+    (!values.is_empty()).then(|| values.iter().any(|value| value == "yes"))
+}
+
+/// A setting of the cluster, as those of its primaries tell it that do.
+async fn of_primaries(router: &Router, name: &str) -> Vec<String> {
     let topology = router.topology();
-    let value = setting(router, topology.primaries.first()?, "cluster-allow-reads-when-down").await?;
-    Some(value == "yes")
+    if !topology.is_cluster {
+        return Vec::new();
+    }
+    let asking = topology.primaries.iter().map(|node| setting(router, node, name));
+    join_all(asking).await.into_iter().flatten().collect()
 }
 
 /// A setting of a node; nothing where CONFIG is refused, as managed Redis does.

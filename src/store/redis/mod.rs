@@ -21,6 +21,7 @@ mod topology;
 mod transport;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use arc_swap::ArcSwap;
 use redis::Value;
@@ -52,6 +53,8 @@ struct Inner {
     metrics: Metrics,
     /// The nodes to which the transport's connections lead.
     lines: ArcSwap<transport::Lines>,
+    /// How many of those connections have ended: where INFO is refused, each may have been a failover (W3).
+    lines_ended: AtomicU64,
 }
 
 impl RedisStore {
@@ -81,6 +84,7 @@ impl RedisStore {
             random,
             metrics,
             lines: ArcSwap::default(),
+            lines_ended: AtomicU64::default(),
         })))
     }
 

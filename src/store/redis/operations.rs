@@ -428,7 +428,7 @@ impl SessionStore for RedisStore {
         let bucket = self.0.keyring.bucket_of(user);
         let keys = &self.0.keys;
         let declared = [
-            keys.user(bucket, &self.0.keyring.user_hash(user)),
+            keys.users(bucket),
             keys.invalidations(bucket),
             keys.events(bucket),
             keys.operation(bucket, operation),
@@ -436,7 +436,8 @@ impl SessionStore for RedisStore {
         let declared: Vec<_> = declared.iter().map(String::as_bytes).collect();
         let tag = operation.to_string();
         let except = except.map(|id| id.to_string()).unwrap_or_default();
-        let arguments = [tag.as_bytes(), except.as_bytes()];
+        let hash = self.0.keyring.user_hash(user);
+        let arguments = [tag.as_bytes(), hash.as_bytes(), except.as_bytes()];
         let script = &self.0.scripts.end_user;
         let done = self
             .run(BucketCall {
@@ -453,14 +454,15 @@ impl SessionStore for RedisStore {
     async fn sessions_of(&self, user: &UserId) -> Result<Vec<Snapshot>> {
         let bucket = self.0.keyring.bucket_of(user);
         let hash = self.0.keyring.user_hash(user);
-        let key = self.0.keys.user(bucket, &hash);
-        // With the channel declared, a half-moved slot answers TRYAGAIN rather than the part of the list that it has.
-        let channel = self.0.keys.invalidations(bucket);
+        let keys = &self.0.keys;
+        // With the channels declared, a half-moved slot answers TRYAGAIN rather than the part of the list that it has.
+        let declared = [keys.users(bucket), keys.invalidations(bucket), keys.events(bucket)];
+        let declared: Vec<_> = declared.iter().map(String::as_bytes).collect();
         let call = BucketCall {
             script: &self.0.scripts.sessions_of,
             bucket,
-            keys: &[key.as_bytes(), channel.as_bytes()],
-            arguments: &[hash.as_bytes()],
+            keys: &declared,
+            arguments: &[hash.as_bytes(), hash.as_bytes()],
             durable: false,
         };
         let done = self.run(call).await?;
@@ -548,7 +550,7 @@ impl SessionStore for RedisStore {
         self.read_lineage().await
     }
 
-    async fn ping(&self) -> Result<()> {
+    async fn ping(&self) -> Result<Timestamp> {
         super::layout::check(&self.0).await
     }
 }

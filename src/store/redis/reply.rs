@@ -1,7 +1,7 @@
 use crate::session::Timestamp;
 use crate::store::StoreError;
 
-/// A script's answer: one MessagePack array in one bulk string, for each bulk string of a reply costs the client more
+/// A script's answer: one `MessagePack` array in one bulk string, for each bulk string of a reply costs the client more
 /// than a whole packed record.
 #[derive(Debug)]
 pub(super) struct Reply<'a> {

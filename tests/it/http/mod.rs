@@ -20,7 +20,7 @@ use cloakroom::cluster::{Member, MemberState, Members, View};
 use cloakroom::http::caller::CallerAuth;
 use cloakroom::http::{ApiState, HttpSettings, router};
 use cloakroom::session::{Classes, ManualClock, Monotonic, ServerId, SystemRandom, Timestamp};
-use cloakroom::sessions::{MigrationPolicy, Parts, Sessions, Settings};
+use cloakroom::sessions::{CacheSettings, MigrationPolicy, Parts, Sessions, Settings};
 use cloakroom::store::{MemoryStore, SessionStore};
 use cloakroom::telemetry::Metrics;
 use http_body_util::BodyExt as _;
@@ -31,18 +31,35 @@ use tower::ServiceExt as _;
 const NOW: u64 = 1_800_000_000_000;
 
 /// A server without a socket.
-struct Api {
-    router: Router,
-    clock: ManualClock,
-    metrics: Metrics,
-    draining: watch::Sender<bool>,
+pub(crate) struct Api {
+    pub(crate) router: Router,
+    pub(crate) clock: ManualClock,
+    pub(crate) metrics: Metrics,
+    pub(crate) draining: watch::Sender<bool>,
 }
 
 /// What a test may want to be otherwise.
-struct Setup {
-    callers: CallerAuth,
-    settings: HttpSettings,
-    store: Option<Arc<dyn SessionStore>>,
+pub(crate) struct Setup {
+    pub(crate) callers: CallerAuth,
+    pub(crate) settings: HttpSettings,
+    pub(crate) store: Option<Arc<dyn SessionStore>>,
+    pub(crate) cache: Option<CacheSettings>,
+}
+
+impl Setup {
+    /// With an L1 that nothing feeds: it answers nothing itself, but knows its bound.
+    pub(crate) fn with_l1() -> Self {
+        Self {
+            cache: Some(CacheSettings {
+                staleness_bound: Duration::from_secs(1),
+                heartbeat: Duration::from_millis(250),
+                max_entries: 100,
+                max_bytes: 1 << 20,
+                max_age: Duration::from_mins(1),
+            }),
+            ..Self::default()
+        }
+    }
 }
 
 impl Default for Setup {
@@ -51,23 +68,24 @@ impl Default for Setup {
             callers: CallerAuth::Open,
             settings: HttpSettings::default(),
             store: None,
+            cache: None,
         }
     }
 }
 
 /// An answer, read to its end.
-struct Answer {
-    status: StatusCode,
-    headers: HeaderMap,
-    body: String,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
 }
 
 impl Api {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(Setup::default())
     }
 
-    fn with(setup: Setup) -> Self {
+    pub(crate) fn with(setup: Setup) -> Self {
         let clock = ManualClock::new(Timestamp::from_millis(NOW));
         let shared_clock = Arc::new(clock.clone());
         let embedded = || {
@@ -94,7 +112,7 @@ impl Api {
             limit: None,
             migration: MigrationPolicy::default(),
             redo_window: Duration::from_secs(30),
-            cache: None,
+            cache: setup.cache,
         };
         let parts = Parts {
             store,
@@ -113,7 +131,7 @@ impl Api {
         }
     }
 
-    async fn send(&self, request: Request<Body>) -> Answer {
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
@@ -124,7 +142,7 @@ impl Api {
         }
     }
 
-    async fn call(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
+    pub(crate) async fn call(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Answer {
         let mut request = Request::builder().method(method).uri(path);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -135,44 +153,49 @@ impl Api {
         self.send(request.body(Body::from(body.to_owned())).unwrap()).await
     }
 
-    async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.call("GET", path, &[], "").await
     }
 
-    async fn post(&self, path: &str, body: Value) -> Answer {
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
         self.call("POST", path, &[], &body.to_string()).await
     }
 
-    async fn delete(&self, path: &str) -> Answer {
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
         self.call("DELETE", path, &[], "").await
     }
 
     /// Makes a session; gives the answer's body.
-    async fn create(&self, body: Value) -> Value {
+    pub(crate) async fn create(&self, body: Value) -> Value {
         self.post("/v1/sessions", body).await.expect(201)
     }
 
     /// Makes alice's session; gives its path and its token.
-    async fn alice(&self) -> (String, String) {
+    pub(crate) async fn alice(&self) -> (String, String) {
         let made = self.create(json!({"user_id": "alice"})).await;
         (path_of(&made), made["token"].as_str().unwrap().to_owned())
     }
 }
 
 impl Answer {
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {:?}", self.body))
     }
 
     #[track_caller]
-    fn expect(&self, status: u16) -> Value {
+    pub(crate) fn expect_empty(&self, status: u16) {
+        assert_eq!((self.status.as_u16(), self.body.as_str()), (status, ""));
+    }
+
+    #[track_caller]
+    pub(crate) fn expect(&self, status: u16) -> Value {
         assert_eq!(self.status.as_u16(), status, "{}", self.body);
         if self.body.is_empty() { Value::Null } else { self.json() }
     }
 
     /// The answer is this problem, in the form that the contract has.
     #[track_caller]
-    fn problem(&self, status: u16, code: &str) {
+    pub(crate) fn problem(&self, status: u16, code: &str) {
         let problem = self.expect(status);
         assert_eq!(problem["code"], code, "{problem}");
         assert_eq!(problem["status"], status, "{problem}");
@@ -188,15 +211,15 @@ impl Answer {
     }
 
     #[track_caller]
-    fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         let value = self.headers.get(name);
         value.unwrap_or_else(|| panic!("no header {name}")).to_str().unwrap()
     }
 }
 
-fn path_of(made: &Value) -> String {
+pub(crate) fn path_of(made: &Value) -> String {
     format!("/v1/sessions/{}", made["session"]["id"].as_str().unwrap())
 }
 
 /// A well-formed id of no session.
-const NOBODY: &str = "/v1/sessions/aaAAAAAAAAAAAAAAAAAAAAAA";
+pub(crate) const NOBODY: &str = "/v1/sessions/aaAAAAAAAAAAAAAAAAAAAAAA";

@@ -58,6 +58,7 @@ async fn every_described_route_is_there_and_tells_its_problems() {
             }
             let concrete = path
                 .replace("{id}", "x")
+                .replace("{*original}", "x")
                 .replace("{key}", "x")
                 .replace("{user_id}", "x");
             let answer = api.call(&method.to_uppercase(), &concrete, &[], "").await;

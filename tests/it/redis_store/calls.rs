@@ -288,7 +288,9 @@ impl Scene {
                     .events
                     .is_empty()
             ),
-            Call::Ping => store.ping().await?,
+            Call::Ping => {
+                store.ping().await?;
+            }
             Call::Announce => {
                 let members = store.announce(&server("server-a"), MemberState::Live, GRACE).await?;
                 assert!(members.is_live(&server("server-a")));

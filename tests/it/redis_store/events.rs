@@ -32,7 +32,7 @@ impl Listener {
     async fn listen(self: Arc<Self>, store: RedisStore, mut events: mpsc::Receiver<Event>) {
         loop {
             while let Some(event) = events.recv().await {
-                self.hear(event);
+                self.hear(&event);
             }
             let since = self.until.lock().minus(SKEW);
             events = loop {
@@ -49,7 +49,7 @@ impl Listener {
                 };
                 loop {
                     if let Ok(replay) = store.events_since(bucket, since).await {
-                        replay.events.into_iter().for_each(|event| self.hear(event));
+                        replay.events.iter().for_each(|event| self.hear(event));
                         break;
                     }
                 }
@@ -58,7 +58,7 @@ impl Listener {
         }
     }
 
-    fn hear(&self, event: Event) {
+    fn hear(&self, event: &Event) {
         if event.kind == EventKind::Created {
             self.heard.lock().insert(event.session_id);
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloakroom::session::{Bucket, CartItem, Class, SessionId};
-use cloakroom::store::redis::RedisStore;
+use cloakroom::store::redis::{RedisOptions, RedisStore};
 use cloakroom::store::{LimitPolicy, Lookup, SessionStore, StoreError, UserLimit};
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
@@ -12,9 +12,9 @@ use futures_util::stream;
 use parking_lot::Mutex;
 
 use super::calls::{add, log_out, plain_rotation, set, use_now};
-use super::{new_id, new_session, operation, sessions, user};
+use super::{new_id, new_session, operation, proxied, sessions, user};
 use crate::support::audit::audit;
-use crate::support::redis_cluster::shared_cluster;
+use crate::support::redis_cluster::{RedisCluster, shared_cluster};
 use crate::support::store::{connect, redis_options};
 
 /// A small generator of numbers whose run can be repeated.
@@ -39,18 +39,20 @@ impl Dice {
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_random_workload_leaves_everything_in_order() {
-    const WORKERS: u64 = 24;
-    const STEPS: u64 = 250;
-    let cluster = shared_cluster().await;
-    let options = redis_options(cluster.urls());
-    let prefix = options.prefix.clone();
-    let stores = [
+const WORKERS: u64 = 24;
+const STEPS: u64 = 250;
+
+/// Three servers' stores of one deployment.
+async fn three_stores(options: &RedisOptions) -> [RedisStore; 3] {
+    [
         connect(options.clone()).await,
         connect(options.clone()).await,
-        connect(options).await,
-    ];
+        connect(options.clone()).await,
+    ]
+}
+
+/// Runs all kinds of operations at random, by many workers.
+async fn random_workload(stores: &[RedisStore; 3]) {
     let known = Arc::new(Mutex::new(Vec::new()));
     let workers = (0..WORKERS).map(|worker| {
         let store = stores[usize::try_from(worker % 3).unwrap()].clone();
@@ -71,22 +73,56 @@ async fn a_random_workload_leaves_everything_in_order() {
     for worker in join_all(workers).await {
         worker.unwrap();
     }
-    let audit = audit(cluster, &prefix).await;
-    let stats = sessions(&stores[0], Duration::from_secs(10))
-        .count_fleet()
-        .await
-        .unwrap();
+}
+
+/// The counts that the store gives are those of a full scan.
+async fn check_counts(cluster: &RedisCluster, prefix: &str, store: &RedisStore) {
+    audit(cluster, prefix).await;
     // The count clears up what expired since.
-    assert!(
-        stats.sessions > 0 && stats.sessions <= audit.sessions,
-        "{stats:?} {audit:?}"
-    );
-    let audit = self::audit(cluster, &prefix).await;
+    let stats = sessions(store, Duration::from_secs(10)).count_fleet().await.unwrap();
+    let audit = audit(cluster, prefix).await;
+    assert!(stats.sessions > 0);
     assert_eq!((stats.sessions, stats.users), (audit.sessions, audit.users));
     assert_eq!(stats.by_server, audit.by_server);
     for (class, count) in &audit.by_class {
         assert_eq!(stats.by_class[class], *count, "{class}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_random_workload_leaves_everything_in_order() {
+    let cluster = shared_cluster().await;
+    let options = redis_options(cluster.urls());
+    let stores = three_stores(&options).await;
+    random_workload(&stores).await;
+    check_counts(cluster, &options.prefix, &stores[0]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn so_does_one_whose_connections_are_cut_all_the_time() {
+    let cluster = proxied().await;
+    let options = redis_options(cluster.urls());
+    let stores = three_stores(&options).await;
+    let cutting = async {
+        let mut cuts = tokio::time::interval(Duration::from_millis(60));
+        loop {
+            cuts.tick().await;
+            for node in cluster.nodes() {
+                node.proxy().cut_all();
+            }
+        }
+    };
+    tokio::select! {
+        () = random_workload(&stores) => {}
+        () = cutting => {}
+    }
+    let connections = cluster
+        .nodes()
+        .iter()
+        .map(|node| node.proxy().counts().accepted)
+        .sum::<u64>();
+    assert!(connections > 100, "{connections} connections: too few were cut");
+    check_counts(&cluster, &options.prefix, &stores[0]).await;
 }
 
 async fn random_step(store: &RedisStore, dice: &mut Dice, known: &Mutex<Vec<SessionId>>) -> Result<(), StoreError> {
@@ -111,9 +147,13 @@ async fn random_step(store: &RedisStore, dice: &mut Dice, known: &Mutex<Vec<Sess
             let created = store.create(new, operation()).await?;
             known.lock().push(created.snapshot.session.id);
         }
-        4 => drop(store.get(id).await?),
+        4 => {
+            store.get(id).await?;
+        }
         5 => drop(store.change(id, set("k", "{\"a\": []}"), 10_000, operation()).await?),
-        6 => drop(store.increment(id, add(1)).await?),
+        6 => {
+            store.increment(id, add(1)).await?;
+        }
         7 => {
             let item = CartItem {
                 product_id: "hat".to_owned(),

@@ -158,7 +158,7 @@ impl SessionStore for BrokenStore {
         Err(Self::error())
     }
 
-    async fn ping(&self) -> Result<()> {
+    async fn ping(&self) -> Result<Timestamp> {
         Err(Self::error())
     }
 }

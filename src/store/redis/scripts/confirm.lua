@@ -1,11 +1,10 @@
 #!lua
 -- The first use of a rotated session's new token: its former id works for the grace from now on. KEYS: session,
 -- channels. ARGV: tag, id, grace (ms).
-local id, key = ARGV[2], KEYS[1]
-local text = redis.call('HGET', key, 'm')
-local m = text and parse(text)
-if not m or now >= m.expires then return answer('missing') end
-local former = redis.call('HGET', key, 'p')
+local id, key, m = live(ARGV[2])
+if not id then return answer('missing') end
+-- The use of a former id confirms nothing.
+local former = id == ARGV[2] and redis.call('HGET', key, 'p')
 if former then
   invalidate('c', m.v + 1, id)
   redis.call('HDEL', key, 'p')

@@ -8,13 +8,14 @@ if done then
 end
 local id, key, m = find(ARGV[2])
 if not id then return answer('ok', {}, {}) end
-if ARGV[5] ~= '' and tonumber(ARGV[5]) ~= m.v then return answer('conflict', m.v) end
-invalidate('e', m.v, id)
-local kin
-if now < m.expires then
-  kin = finish(id, key, m, ARGV[3], ARGV[4])
-else
-  kin = finish(id, key, m, 'expired', 'expired')
+if now >= m.expires then
+  -- It had ended already.
+  expire(id, key, m)
+  return answer('ok', {}, {})
 end
+if ARGV[5] ~= '' and tonumber(ARGV[5]) ~= m.v then return answer('conflict', m.v) end
+-- A session retired at a log-in leaves the ids before it alone: they may be those of one that goes on.
+invalidate('e', m.v, ARGV[3] == 'login' and id or named(id))
+local kin = finish(id, key, m, ARGV[3], ARGV[4])
 remember(KEYS[4], cjson.encode({{id}, kin}))
 return answer('ok', {id}, kin)

@@ -24,8 +24,9 @@ for _, id in ipairs(ids) do
   end
 end
 if #sessions == 0 then return answer('ok', {}, {}, false) end
-for i, session in ipairs(sessions) do ids[i] = session[1] end
-invalidate('e', 0, table.concat(ids, ' ', 1, #sessions))
+local names = {}
+for i, session in ipairs(sessions) do names[i] = named(session[1]) end
+invalidate('e', 0, table.concat(names, ' '))
 for i, session in ipairs(sessions) do
   local id, m = session[1], session[2]
   sessions[i] = id

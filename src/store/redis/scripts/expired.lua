@@ -24,6 +24,10 @@ local function recount()
       end
     end
   end
+  for _, one in ipairs(redis.call('ZRANGE', base .. 'u', 0, -1)) do
+    local id = label .. string.sub(one, HASH + 1)
+    if redis.call('EXISTS', base .. 's:' .. id) == 0 then redis.call('ZREM', base .. 'u', one) end
+  end
   local h = base .. 'h'
   for _, field in ipairs(redis.call('HKEYS', h)) do
     if counts[field] then redis.call('HSET', h, field, counts[field]) else redis.call('HDEL', h, field) end
@@ -41,11 +45,7 @@ local function clear_expired(limit)
       oldest = math.min(oldest, tonumber(due[i + 1]))
       local text = redis.call('HGET', key, 'm')
       if text then
-        local m, c = parse(text), core(key)
-        unindex(id, m)
-        uncount(m, c)
-        redis.call('DEL', base .. 'a:' .. id)
-        tell('expired', id, m, c, {reason = 'expired', duration_seconds = lasted(m), version = m.v})
+        expire(id, key, parse(text))
       else
         redis.call('ZREM', x, id)
         gone = true

@@ -1,6 +1,6 @@
 #!lua
 -- Gives a session a new id. KEYS: session, channels, operation, new session. ARGV: tag, id, new id, login (0/1), class
--- (empty: stays), idle, absolute (durations in ms; of the present class where it stays), authenticated (0/1), roles,
+-- (empty: stays), idle, absolute (durations in ms), authenticated (0/1), roles,
 -- permissions (JSON lists, empty: stay), keep (0: all data, 1: the fields that follow).
 local done = answered(KEYS[4])
 if done then
@@ -33,7 +33,7 @@ if ARGV[11] == '1' then
 end
 
 local c = core(key)
-c.id = new
+m.id = new
 local kin = {old}
 for _, former in ipairs(c.kin or {}) do
   if #kin < KIN then kin[#kin + 1] = former end
@@ -45,7 +45,7 @@ for i, list in ipairs({'roles', 'permissions'}) do
     c[list] = #values > 0 and values or nil
   end
 end
-if ARGV[8] == '1' and c.user then c.authenticated_at = now end
+if ARGV[8] == '1' and c.user then m.auth = now end
 redis.call('HSET', key, 'c', cjson.encode(c))
 
 m.v = m.v + 1
@@ -55,7 +55,10 @@ if ARGV[5] ~= '' and ARGV[5] ~= m.class then
   m.class = ARGV[5]
 end
 if login or ARGV[5] ~= '' then
-  m.last, m.idle, m.abs = now, tonumber(ARGV[6]), now + ARGV[7]
+  -- A log-in that names no class starts the present one's deadlines anew.
+  local absolute = m.abs - m.created
+  if ARGV[5] ~= '' then m.idle, absolute = tonumber(ARGV[6]), tonumber(ARGV[7]) end
+  m.last, m.abs = now, now + absolute
   m.expires = math.min(m.last + m.idle, m.abs)
 end
 if login then

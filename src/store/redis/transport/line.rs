@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use redis::{PushInfo, PushKind, Value};
@@ -30,7 +31,7 @@ impl Line {
         let Some(connection) = self.l1.cover().connection_begun(asked) else {
             return;
         };
-        let reason = self.hold(connection).await.unwrap_or_else(|reason| reason);
+        let reason = self.hold(connection, asked).await.unwrap_or_else(|reason| reason);
         self.l1.cover().connection_ended(connection);
         self.store.forget_line(connection);
         if !self.pace.stop.is_cancelled() {
@@ -39,7 +40,7 @@ impl Line {
         }
     }
 
-    async fn hold(&self, connection: ConnectionId) -> Result<String, String> {
+    async fn hold(&self, connection: ConnectionId, asked: Monotonic) -> Result<String, String> {
         let broken = CancellationToken::new();
         let listener = listener(
             Arc::clone(&self.l1),
@@ -54,11 +55,16 @@ impl Line {
         tokio::select! {
             () = self.pace.stop.cancelled() => Ok("its buckets moved, or this server stops".to_owned()),
             () = broken.cancelled() => Err("disconnected, unsubscribed, or sent what cannot be understood".to_owned()),
-            outcome = self.subscribe_and_beat(&subscriber, connection) => outcome,
+            outcome = self.subscribe_and_beat(&subscriber, connection, asked) => outcome,
         }
     }
 
-    async fn subscribe_and_beat(&self, subscriber: &Subscriber, connection: ConnectionId) -> Result<String, String> {
+    async fn subscribe_and_beat(
+        &self,
+        subscriber: &Subscriber,
+        connection: ConnectionId,
+        asked: Monotonic,
+    ) -> Result<String, String> {
         let mut subscribing: FuturesUnordered<_> = self
             .buckets
             .iter()
@@ -84,17 +90,29 @@ impl Line {
         drop(subscribing);
         match refused {
             Some(refused) => Err(format!("a subscription was refused: {refused}")),
-            None => self.beat(subscriber, connection).await,
+            None => self.beat(subscriber, connection, asked).await,
         }
     }
 
     /// Sends a heartbeat every h, whether or not the one before was answered: on a key of this primary, for a node that
     /// was cut off goes on answering PING.
-    async fn beat(&self, subscriber: &Subscriber, connection: ConnectionId) -> Result<String, String> {
-        let Some(first) = self.buckets.first() else {
+    async fn beat(
+        &self,
+        subscriber: &Subscriber,
+        connection: ConnectionId,
+        asked: Monotonic,
+    ) -> Result<String, String> {
+        // Another bucket's key for each connection: in a half-moved slot a key that is not there is redirected, and with
+        // the same key again the whole node would be without cover until the move ends.
+        let buckets = u64::try_from(self.buckets.len()).unwrap_or(u64::MAX);
+        let nth = asked
+            .as_nanos()
+            .checked_rem(buckets)
+            .and_then(|nth| usize::try_from(nth).ok());
+        let Some(bucket) = nth.and_then(|nth| self.buckets.get(nth)) else {
             return Ok("nothing to cover".to_owned());
         };
-        let key = self.store.0.keys.counts(*first);
+        let key = self.store.0.keys.counts(*bucket);
         let cover = self.l1.cover();
         let mut tick = tokio::time::interval(self.pace.heartbeat);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -163,10 +181,13 @@ impl RedisStore {
     }
 
     fn forget_line(&self, connection: ConnectionId) {
-        self.0.lines.rcu(|lines| {
+        let before = self.0.lines.rcu(|lines| {
             let mut lines: HashMap<_, _> = (**lines).clone();
             lines.remove(&connection);
             lines
         });
+        if before.contains_key(&connection) {
+            self.0.lines_ended.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }

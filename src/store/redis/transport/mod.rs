@@ -61,6 +61,7 @@ impl Transport for RedisStore {
         survey.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                biased;
                 () = pace.stop.cancelled() => break,
                 Some(address) = ends.recv() => {
                     supervisor.lines.remove(&address);
@@ -104,7 +105,8 @@ impl Supervisor {
     /// Asks the primaries where the buckets are, and makes the connections follow.
     async fn survey(&mut self) {
         let Some(survey) = self.ask().await else { return };
-        for (address, held) in &self.lines {
+        // A connection that was told to end speaks for no bucket any more: another one may cover its buckets by now.
+        for (address, held) in self.lines.iter().filter(|(_, held)| !held.stop.is_cancelled()) {
             let here = survey.buckets.get(address);
             let moved = held
                 .buckets
