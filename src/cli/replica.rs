@@ -185,7 +185,8 @@ impl Replica {
                 }
                 Ok::<_, Failure>(background)
             };
-            let (_, background) = tokio::try_join!(async { Ok(traffic.await) }, work)?;
+            // In this order: a store in memory is open before the first request is looked at.
+            let (background, _) = tokio::try_join!(biased; work, async { Ok(traffic.await) })?;
             if let Some(mut background) = background {
                 background.stop().await;
             }
