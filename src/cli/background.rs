@@ -13,7 +13,7 @@ use tracing::Instrument as _;
 use crate::cluster::{Leadership, MemberState, Members, Membership, View};
 use crate::coherence::Transport;
 use crate::http::admin::Readiness;
-use crate::session::ServerId;
+use crate::session::{Monotonic, ServerId};
 use crate::sessions::Sessions;
 
 const FLUSH_EVERY: Duration = Duration::from_millis(100);
@@ -203,10 +203,11 @@ async fn announce(duties: Duties, mut state: watch::Receiver<MemberState>) {
     let mut reporter = Reporter::new("learn of the fleet");
     loop {
         let now = *state.borrow_and_update();
+        let asked = duties.sessions.monotonic();
         let heard = duties.membership.announce(&me, now, MEMBER_TIMEOUT).await;
         if let Some(members) = reporter.note(heard) {
             show_members(&duties.sessions, &members);
-            set_members(&duties.view, members);
+            set_members(&duties.view, members, asked);
         }
         tokio::select! {
             () = tokio::time::sleep(ANNOUNCE_EVERY) => {}
@@ -223,8 +224,9 @@ fn show_members(sessions: &Sessions, Members(members): &Members) {
     }
 }
 
-fn set_members(view: &watch::Sender<View>, members: Members) {
+fn set_members(view: &watch::Sender<View>, members: Members, asked: Monotonic) {
     view.send_if_modified(|view| {
+        view.heard_at = asked;
         let changed = view.members.as_ref() != Some(&members);
         if changed {
             let names = |state: MemberState| {

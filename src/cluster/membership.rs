@@ -3,7 +3,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::Serialize;
 
-use crate::session::ServerId;
+use crate::session::{Monotonic, ServerId};
 use crate::store::Result;
 
 /// Whether a server takes on sessions.
@@ -58,6 +58,8 @@ impl Members {
 pub struct View {
     /// The servers that are there; nothing before they were first heard of.
     pub members: Option<Members>,
+    /// The time before they were last asked for, by this server's clock.
+    pub heard_at: Monotonic,
     /// The one that leads.
     pub leader: Option<ServerId>,
 }

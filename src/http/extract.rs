@@ -1,8 +1,9 @@
 use std::future::Future;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query};
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Request};
 use bytes::Bytes;
@@ -17,6 +18,9 @@ use crate::session::{DataKey, Json as JsonValue, SessionId, UserId};
 /// How deep arrays and objects may nest: less than the 128 levels at which common parsers give up, so that no client
 /// is locked out of a session by what another stored.
 const MAX_DEPTH: usize = 100;
+/// How much of a body that is too large is read all the same, in bytes, and for how long.
+const MOST_DISCARDED: usize = 8 * 1024 * 1024;
+const DISCARD_TIME: Duration = Duration::from_secs(2);
 
 /// A JSON object.
 pub(super) struct JsonBody<T>(pub(super) T);
@@ -85,16 +89,39 @@ fn has_json_type(headers: &HeaderMap) -> bool {
 }
 
 async fn read_body(request: Request<Body>, limit: usize) -> Result<Bytes, ApiError> {
-    let announced = request.headers().get(CONTENT_LENGTH);
+    let headers = request.headers();
+    let announced = headers.get(CONTENT_LENGTH);
     let announced = announced.and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    let waits_for_leave = headers.contains_key(EXPECT);
+    let mut body = request.into_body();
     if announced.is_some_and(|length| length > limit as u64) {
+        if !waits_for_leave {
+            discard(body).await;
+        }
         return Err(ApiError::BodyTooLarge { limit });
     }
-    match Limited::new(request.into_body(), limit).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(ApiError::BodyTooLarge { limit }),
+    match Limited::new(&mut body, limit).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => {
+            discard(body).await;
+            Err(ApiError::BodyTooLarge { limit })
+        }
         Err(_) => Err(ApiError::InvalidRequest("body: it broke off".to_owned())),
     }
+}
+
+/// Reads what is refused, within limits: a client that is still sending would find its connection broken, and no answer.
+async fn discard(mut body: Body) {
+    let reading = async {
+        let mut left = MOST_DISCARDED;
+        while let Some(Ok(frame)) = body.frame().await {
+            let bytes = frame.data_ref().map_or(0, Bytes::len);
+            let Some(rest) = left.checked_sub(bytes) else { return };
+            left = rest;
+        }
+    };
+    // Whoever is slower does without the answer.
+    let _ = tokio::time::timeout(DISCARD_TIME, reading).await;
 }
 
 /// Serde would also take an array for a struct, field by field.

@@ -42,9 +42,9 @@ pub fn router(state: ApiState) -> Router {
     let (router, description) = routes().split_for_parts();
     let router = router
         .fallback(problem::not_found)
-        .method_not_allowed_fallback(problem::method_not_allowed)
-        .with_state(state.clone());
-    middleware::apply(router, state.settings(), state.sessions().metrics(), &description)
+        .method_not_allowed_fallback(problem::method_not_allowed);
+    let (settings, metrics) = (state.settings().clone(), state.sessions().metrics().clone());
+    middleware::apply(router.with_state(state), &settings, &metrics, &description)
 }
 
 /// What the traffic listener answers until the store is open: the truth about no session is known yet.

@@ -33,9 +33,9 @@ impl Keyring {
         Ok(Bucket::new(u16::from_be_bytes(bytes)))
     }
 
-    /// What stands for a user in keys, so that no input ever forms one (S50): 22 characters of base64url.
+    /// What stands for a user in keys, so that no input ever forms one (S50): 16 characters of base64url.
     pub fn user_hash(&self, user: &UserId) -> String {
-        URL_SAFE_NO_PAD.encode(&self.derive(b"user:", user.as_str())[..16])
+        URL_SAFE_NO_PAD.encode(&self.derive(b"user:", user.as_str())[..12])
     }
 
     /// The CSRF token of a session: bound to its id, hence new with each token (S37), and stored nowhere.

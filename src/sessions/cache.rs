@@ -90,6 +90,8 @@ type SessionL1 = L1<SessionId, Held>;
 /// This server's L1 with what is measured about it.
 pub(super) struct Cache {
     l1: Arc<SessionL1>,
+    /// B.
+    bound: Duration,
     hits: AtomicU64,
     /// Found beforehand: a hit looks no label up.
     reads_from_l1: IntCounter,
@@ -123,6 +125,7 @@ impl Cache {
         (
             Self {
                 l1,
+                bound: settings.staleness_bound,
                 hits: AtomicU64::new(0),
                 reads_from_l1,
                 samples: sender,
@@ -267,7 +270,12 @@ impl Sessions {
         if self.0.redo.contains(&id) {
             return Ok(Lookup::Missing.into());
         }
-        let fill = match cache.l1.begin_fill(&id, clock).await {
+        // What another read brings later than the bound would not be served.
+        let begun = tokio::time::timeout(cache.bound, cache.l1.begin_fill(&id, clock)).await;
+        let Ok(begun) = begun else {
+            return Ok(self.read_strong(id).await?.into());
+        };
+        let fill = match begun {
             Begun::Ended => return Ok(Lookup::Missing.into()),
             Begun::Joined(served) => {
                 self.0.metrics.reads.with_label_values(&["joined"]).inc();
@@ -280,7 +288,7 @@ impl Sessions {
         };
         self.0.metrics.reads.with_label_values(&["store"]).inc();
         let sent = clock();
-        let (lookup, source) = self.read_for(&fill, id).await?;
+        let (lookup, source) = self.read_for(cache, &fill, id).await?;
         let snapshot = match lookup {
             Lookup::Found(snapshot)
                 if snapshot.session.id == id && snapshot.session.verdict(snapshot.now) == Verdict::Alive =>
@@ -316,12 +324,20 @@ impl Sessions {
     }
 
     /// Where the read may become an entry, it goes to the node whose connection covers the bucket.
-    async fn read_for(&self, fill: &Fill<'_, SessionId, Held, Product>, id: SessionId) -> Result<(Lookup, Source)> {
+    async fn read_for(
+        &self,
+        cache: &Cache,
+        fill: &Fill<'_, SessionId, Held, Product>,
+        id: SessionId,
+    ) -> Result<(Lookup, Source)> {
         if let Some(connection) = fill.connection() {
+            let sent = self.0.clock.monotonic();
             match self.0.store.get_covered(id, connection).await {
                 Ok(lookup) => return Ok((lookup, Source::Asked)),
                 // A desynchronised connection is told of, never passed over (S51).
                 Err(error @ StoreError::Mismatch) => return Err(error.into()),
+                // A silent node has cost the time for another try.
+                Err(error) if self.0.clock.monotonic().since(sent) >= cache.bound / 2 => return Err(error.into()),
                 Err(_) => {}
             }
         }

@@ -31,7 +31,7 @@ pub use requests::{
 use cache::{Cache, Sampler};
 
 use crate::cluster::{RedoLog, View};
-use crate::session::{Classes, Clock, Random, ServerId, Session, SessionId, Verdict};
+use crate::session::{Classes, Clock, Monotonic, Random, ServerId, Session, SessionId, Verdict};
 use crate::store::{Lookup, SessionStore, Snapshot, StoreError, UserLimit};
 use crate::telemetry::Metrics;
 use events::EventHub;
@@ -153,8 +153,8 @@ impl Sessions {
         self.0.clock.now()
     }
 
-    /// The monotonic clock.
-    pub fn monotonic(&self) -> crate::session::Monotonic {
+    /// This server's clock, as the rest of it should read it.
+    pub fn monotonic(&self) -> Monotonic {
         self.0.clock.monotonic()
     }
 

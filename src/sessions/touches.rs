@@ -16,6 +16,8 @@ const MAX_PENDING: usize = 200_000;
 #[derive(Default)]
 pub(super) struct TouchBuffer {
     pending: Mutex<HashMap<SessionId, Pending>>,
+    /// Sessions whose home seems to be gone, with the time of their use.
+    homeless: Mutex<HashMap<SessionId, (ServerId, Monotonic)>>,
 }
 
 #[derive(Debug, Clone)]
@@ -30,14 +32,16 @@ impl TouchBuffer {
         if pending.len() >= MAX_PENDING && !pending.contains_key(&id) {
             return;
         }
-        match pending.entry(id) {
-            std::collections::hash_map::Entry::Occupied(mut entry) if entry.get().at < use_.at => {
-                entry.insert(use_);
-            }
-            std::collections::hash_map::Entry::Occupied(_) => {}
-            std::collections::hash_map::Entry::Vacant(entry) => {
-                entry.insert(use_);
-            }
+        let known = pending.entry(id).or_insert_with(|| use_.clone());
+        known.at = known.at.max(use_.at);
+        known.migrate = known.migrate.take().or(use_.migrate);
+    }
+
+    /// The first use counts: what the fleet looks like is asked for after that.
+    fn note_homeless(&self, id: SessionId, home: &ServerId, now: Monotonic) {
+        let mut homeless = self.homeless.lock();
+        if homeless.len() < MAX_PENDING {
+            homeless.entry(id).or_insert_with(|| (home.clone(), now));
         }
     }
 
@@ -55,9 +59,13 @@ impl Sessions {
     /// the session moves here with it.
     pub(super) fn note_use(&self, snapshot: &Snapshot) {
         let session = &snapshot.session;
-        let migrate = self
-            .moves_here(&session.server_id)
-            .then(|| (session.server_id.clone(), self.0.settings.server_id.clone()));
+        let home = &session.server_id;
+        let seems_to_move = self.moves_here(home);
+        if seems_to_move && self.0.settings.migration == MigrationPolicy::HomeGone {
+            self.0.touches.note_homeless(session.id, home, self.0.clock.monotonic());
+        }
+        let moves = seems_to_move && self.0.settings.migration == MigrationPolicy::Always;
+        let migrate = moves.then(|| (home.clone(), self.0.settings.server_id.clone()));
         let interval = session.touch_interval();
         let due =
             snapshot.now.since(session.last_activity_at) >= interval && session.memo.note_use(snapshot.now, interval);
@@ -85,8 +93,25 @@ impl Sessions {
         }
     }
 
+    /// Lets sessions move whose home was still gone when the fleet was asked for after their use: a server that has just
+    /// started is heard of some time later than its first sessions.
+    fn confirm_moves(&self) {
+        let heard_at = self.0.view.borrow().heard_at;
+        let homeless: Vec<_> = {
+            let mut homeless = self.0.touches.homeless.lock();
+            homeless.extract_if(|_, (_, used)| *used < heard_at).collect()
+        };
+        for (id, (home, at)) in homeless {
+            if self.moves_here(&home) {
+                let migrate = Some((home, self.0.settings.server_id.clone()));
+                self.0.touches.add(id, Pending { at, migrate });
+            }
+        }
+    }
+
     /// Records the uses that wait. What the store could not take waits on.
     pub async fn flush_touches(&self) {
+        self.confirm_moves();
         let pending = self.0.touches.take();
         for batch in pending.chunks(BATCH) {
             self.flush_batch(batch).await;

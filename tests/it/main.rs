@@ -8,6 +8,8 @@
 mod browser;
 mod contract;
 mod dev;
+mod docs;
+mod fleet;
 mod harness;
 mod http;
 mod listener;

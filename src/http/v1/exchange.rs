@@ -90,7 +90,7 @@ pub(in crate::http) async fn exchange(
     let claims = Claims {
         iss: "cloakroom",
         aud: audience,
-        sub: session.user_id.as_ref().map(|user| user.as_str()),
+        sub: session.user_id.as_ref().map(crate::session::UserId::as_str),
         sid: session.id.to_string(),
         roles: &session.roles,
         permissions: &session.permissions,

@@ -27,9 +27,6 @@ impl Alias {
 }
 
 impl Aliases {
-    /// How many aliases in a row are followed.
-    pub(super) const MAX_HOPS: usize = 16;
-
     pub(super) fn get(&self, id: SessionId) -> Option<Alias> {
         self.by_id.get(&id).copied()
     }

@@ -118,7 +118,8 @@ impl State {
     pub(super) fn trace(&self, id: SessionId) -> Option<Trace> {
         let mut current = id;
         let mut replayed = false;
-        for _ in 0..=Aliases::MAX_HOPS {
+        // There is no circle, for new ids are fresh.
+        loop {
             if let Some(record) = self.records.get(&current) {
                 return (self.now < record.found_until()).then_some(Trace { current, replayed });
             }
@@ -126,7 +127,6 @@ impl State {
             replayed |= alias.has_ended(self.now);
             current = alias.target;
         }
-        None
     }
 
     /// The present id of a session that is not cleared up, though it may have expired.

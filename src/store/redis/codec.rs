@@ -1,5 +1,5 @@
-//! The record of a session, a hash: `c` holds what changes seldom, as JSON that a person can read; `m` what every change
-//! and touch writes; `p` the former id, until a rotated session's new token is first used; `d:<key>` the data.
+//! The record of a session, a hash: `c` holds what changes seldom, as JSON that a person can read; `m` the session's own
+//! id and what every change and touch writes; `p` the former id, until a rotated session's new token is first used; `d:<key>` the data.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -44,7 +44,6 @@ impl Value {
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 struct Core {
-    id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -56,8 +55,6 @@ struct Core {
     #[serde(skip_serializing_if = "CoreSecurity::is_empty")]
     security: CoreSecurity,
     server_id: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    authenticated_at: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     fingerprint: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -94,7 +91,6 @@ fn corrupt(what: impl std::fmt::Display) -> StoreError {
 /// Writes the field `c` of a new session.
 pub(super) fn core_of(new: &NewSession) -> Result<String, StoreError> {
     let core = Core {
-        id: new.id.to_string(),
         user: new.user_id.as_ref().map(ToString::to_string),
         roles: new.roles.clone(),
         permissions: new.permissions.clone(),
@@ -188,7 +184,8 @@ pub(super) fn snapshot(reply: &mut Reply<'_>, id: SessionId, now: Timestamp) -> 
         .zip(meta)
         .ok_or_else(|| corrupt(format!("session {id} lacks a field")))?;
     let core: Core = serde_json::from_str(core).map_err(|error| corrupt(format!("session {id}: {error}")))?;
-    if core.id != id.text().as_str() {
+    let (own_id, meta) = meta.split_once(' ').unwrap_or_default();
+    if own_id != id.text().as_str() {
         return Err(StoreError::Mismatch);
     }
     let session = session(id, core, meta, data, unconfirmed).ok_or_else(|| corrupt(format!("session {id}: {meta}")))?;
@@ -201,9 +198,16 @@ pub(super) fn snapshot(reply: &mut Reply<'_>, id: SessionId, now: Timestamp) -> 
 fn session(id: SessionId, core: Core, meta: &str, data: JsonMap, unconfirmed: bool) -> Option<Session> {
     let mut fields = meta.split(' ');
     let mut number = || fields.next()?.parse::<u64>().ok();
-    let (version, created, last) = (number()?, number()?, number()?);
-    let (idle, absolute, data_bytes) = (number()?, number()?, number()?);
+    let (version, created) = (number()?, number()?);
+    // Times are told by how much later than the making they are.
+    let (last, idle) = (created.saturating_add(number()?), number()?);
+    let (absolute, data_bytes) = (created.saturating_add(number()?), number()?);
     let class = ClassName::new(fields.next()?).ok()?;
+    let _user_hash = fields.next()?;
+    let authenticated = match fields.next()? {
+        "-" => None,
+        later => Some(created.saturating_add(later.parse().ok()?)),
+    };
     let time = Timestamp::from_millis;
     let server = |name: String| ServerId::new(&name).ok();
     Some(Session {
@@ -227,7 +231,7 @@ fn session(id: SessionId, core: Core, meta: &str, data: JsonMap, unconfirmed: bo
         last_activity_at: time(last),
         expires_at: time(last.saturating_add(idle).min(absolute)),
         absolute_expires_at: time(absolute),
-        authenticated_at: core.authenticated_at.map(time),
+        authenticated_at: authenticated.map(time),
         version,
         data_bytes,
         server_id: server(core.server_id)?,

@@ -115,16 +115,15 @@ impl RedisStore {
                 continue;
             }
             let (to, broken) = (sender.clone(), Arc::clone(&broken));
-            let listener = move |push: PushInfo| match push.kind {
-                PushKind::SMessage => {
-                    if parse_message(&push).is_none_or(|event| to.try_send(event).is_err()) {
-                        broken.send_replace(true);
-                    }
-                }
-                PushKind::Disconnection | PushKind::SUnsubscribe => {
+            let listener = move |push: PushInfo| {
+                let missed = match push.kind {
+                    PushKind::SMessage => parse_message(&push).is_none_or(|event| to.try_send(event).is_err()),
+                    PushKind::Disconnection | PushKind::SUnsubscribe => true,
+                    _ => false,
+                };
+                if missed {
                     broken.send_replace(true);
                 }
-                _ => {}
             };
             let channels: Vec<_> = buckets.iter().map(|bucket| self.0.keys.events(*bucket)).collect();
             let opening = async {

@@ -37,9 +37,9 @@ impl Keys {
         format!("{}:{{{}}}:r:{}", self.prefix, id.bucket(), id.text().as_str())
     }
 
-    /// The key of a user's index; the user is named by a hash, never by input (S50).
-    pub(super) fn user(&self, bucket: Bucket, user_hash: &str) -> String {
-        format!("{}:{{{bucket}}}:u:{user_hash}", self.prefix)
+    /// The index of a bucket's users; they are named by hashes, never by input (S50).
+    pub(super) fn users(&self, bucket: Bucket) -> String {
+        format!("{}:{{{bucket}}}:u", self.prefix)
     }
 
     pub(super) fn operation(&self, bucket: Bucket, operation: OperationId) -> String {

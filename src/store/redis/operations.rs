@@ -17,8 +17,6 @@ use crate::store::{
 
 /// How many commands of a batch are under way at a time.
 const BATCH_CONCURRENCY: usize = 128;
-/// How many aliases in a row lead to a session; the scripts know it too.
-const MAX_ALIASES: usize = 16;
 
 /// The keys that a script on one session declares: the session, the channels, the operation.
 struct SessionKeys {
@@ -94,10 +92,7 @@ impl RedisStore {
     /// alias leads to.
     async fn follow(&self, id: SessionId) -> Result<Lookup> {
         let (mut id, mut replayed) = (id, false);
-        for _ in 0..MAX_ALIASES {
-            let Some((target, is_over)) = self.alias(id).await? else {
-                break;
-            };
+        while let Some((target, is_over)) = self.alias(id).await? {
             (id, replayed) = (target, replayed || is_over);
             match self.look_up(id).await?.0 {
                 Lookup::Found(snapshot) if replayed => {
@@ -433,7 +428,7 @@ impl SessionStore for RedisStore {
         let bucket = self.0.keyring.bucket_of(user);
         let keys = &self.0.keys;
         let declared = [
-            keys.user(bucket, &self.0.keyring.user_hash(user)),
+            keys.users(bucket),
             keys.invalidations(bucket),
             keys.events(bucket),
             keys.operation(bucket, operation),
@@ -441,7 +436,8 @@ impl SessionStore for RedisStore {
         let declared: Vec<_> = declared.iter().map(String::as_bytes).collect();
         let tag = operation.to_string();
         let except = except.map(|id| id.to_string()).unwrap_or_default();
-        let arguments = [tag.as_bytes(), except.as_bytes()];
+        let hash = self.0.keyring.user_hash(user);
+        let arguments = [tag.as_bytes(), hash.as_bytes(), except.as_bytes()];
         let script = &self.0.scripts.end_user;
         let done = self
             .run(BucketCall {
@@ -458,14 +454,15 @@ impl SessionStore for RedisStore {
     async fn sessions_of(&self, user: &UserId) -> Result<Vec<Snapshot>> {
         let bucket = self.0.keyring.bucket_of(user);
         let hash = self.0.keyring.user_hash(user);
-        let key = self.0.keys.user(bucket, &hash);
-        // With the channel declared, a half-moved slot answers TRYAGAIN rather than the part of the list that it has.
-        let channel = self.0.keys.invalidations(bucket);
+        let keys = &self.0.keys;
+        // With the channels declared, a half-moved slot answers TRYAGAIN rather than the part of the list that it has.
+        let declared = [keys.users(bucket), keys.invalidations(bucket), keys.events(bucket)];
+        let declared: Vec<_> = declared.iter().map(String::as_bytes).collect();
         let call = BucketCall {
             script: &self.0.scripts.sessions_of,
             bucket,
-            keys: &[key.as_bytes(), channel.as_bytes()],
-            arguments: &[hash.as_bytes()],
+            keys: &declared,
+            arguments: &[hash.as_bytes(), hash.as_bytes()],
             durable: false,
         };
         let done = self.run(call).await?;

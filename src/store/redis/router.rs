@@ -143,7 +143,7 @@ impl Router {
             match retry {
                 Retry::Moved(address) => {
                     self.count("moved");
-                    self.refresh().await;
+                    self.refresh_until(deadline).await;
                     target = Some((self.node_at(&address), false));
                 }
                 Retry::Ask(address) => {
@@ -163,7 +163,7 @@ impl Router {
                     reconnected |= is_broken(&error);
                     self.count(cause);
                     self.pause(&mut pause, deadline, &error).await?;
-                    self.refresh().await;
+                    self.refresh_until(deadline).await;
                 }
                 Retry::No => return Err(failure(&error)),
             }
@@ -225,7 +225,7 @@ impl Router {
                 return Err(StoreError::Unavailable(format!("no primary serves slot {slot}")));
             }
             tokio::time::sleep(PAUSE.1).await;
-            self.refresh().await;
+            self.refresh_until(deadline).await;
         }
     }
 
@@ -265,6 +265,11 @@ impl Router {
             Err(error) => tracing::debug!(%error, "the map of the cluster's slots cannot be read"),
         }
         *refreshed = Instant::now();
+    }
+
+    /// Reads the map anew, but not beyond a deadline.
+    async fn refresh_until(&self, deadline: Instant) {
+        let _ = timeout_at(deadline, self.refresh()).await;
     }
 
     fn forget_all_but(&self, topology: &Topology) {

@@ -1,3 +1,5 @@
+use std::fmt::Write as _;
+
 use aws_lc_rs::digest;
 
 /// A Lua script and the digest by which Redis knows it.
@@ -14,7 +16,10 @@ impl Script {
         let (flags, body) = text.split_once('\n').unwrap_or((text, ""));
         let source = [&[flags], rooms, &[body]].concat().join("\n");
         let hash = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, source.as_bytes());
-        let sha = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha = hash.as_ref().iter().fold(String::new(), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        });
         Self { name, source, sha }
     }
 }
@@ -59,7 +64,7 @@ scripts! {
     rotate: ["lib"];
     end: ["lib"];
     end_user: ["lib"];
-    sessions_of: [];
+    sessions_of: ["lib"];
     record_activity: ["lib"];
     activities: ["lib"];
     sweep: ["lib", "expired"];

@@ -4,6 +4,7 @@ use cloakroom::session::SessionId;
 use cloakroom::store::{Change, StoreError};
 use tokio::task::JoinHandle;
 
+use super::fixture::fresh_user;
 use super::fixture::{Fixture, MAX_BYTES, fresh_id, increment, item, operation, rotation, set, touch};
 
 pub(crate) async fn a_thousand_increments_are_a_thousand(f: &Fixture) {
@@ -98,7 +99,7 @@ pub(crate) async fn one_of_many_conditional_changes_wins(f: &Fixture) {
 
 /// Sessions are made, used and rotated while their user is ended: whatever was there when the end began is gone.
 pub(crate) async fn no_session_survives_an_end_of_all_that_it_is_older_than(f: &Fixture) {
-    let user = f.user();
+    let user = fresh_user();
     for _ in 0..5 {
         let mut before = Vec::new();
         for _ in 0..10 {

@@ -3,6 +3,8 @@ use std::time::Duration;
 use cloakroom::session::{Class, UserId, data_bytes};
 use cloakroom::store::NewSession;
 
+use super::fixture::anonymous_session;
+use super::fixture::fresh_user;
 use super::fixture::{Fixture, class, fresh_id, is_alive, json, server, texts};
 
 const PRINTABLE: [&str; 9] = [
@@ -18,7 +20,7 @@ const PRINTABLE: [&str; 9] = [
 ];
 
 pub(crate) async fn every_field_comes_back(f: &Fixture) {
-    let user = f.user();
+    let user = fresh_user();
     let new = NewSession {
         class: class("sensitive"),
         timeouts: Class {
@@ -68,7 +70,7 @@ pub(crate) async fn every_field_comes_back(f: &Fixture) {
 
 pub(crate) async fn names_of_every_printable_kind_come_back(f: &Fixture) {
     for name in PRINTABLE {
-        let user = UserId::new(&format!("{name}{}", f.user().as_str())).unwrap();
+        let user = UserId::new(&format!("{name}{}", fresh_user().as_str())).unwrap();
         let quoted = serde_json::to_string(name).unwrap();
         let id = f
             .make(NewSession {
@@ -112,7 +114,7 @@ pub(crate) async fn json_is_kept_as_it_was_written(f: &Fixture) {
         r#""\u00e9\ud83e\udd80 \/""#,
         r#"{ "b": [ 1, {"a": 0.10} ], "a": "" }"#,
     ];
-    let user = f.user();
+    let user = fresh_user();
     let data = values.iter().enumerate();
     let id = f
         .make(NewSession {
@@ -134,7 +136,7 @@ pub(crate) async fn json_is_kept_as_it_was_written(f: &Fixture) {
 }
 
 pub(crate) async fn an_unknown_id_is_missing_and_nothing_is_written_for_it(f: &Fixture) {
-    let id = fresh_id(f.store.keyring().bucket_of(&f.user()));
+    let id = fresh_id(f.store.keyring().bucket_of(&fresh_user()));
     f.assert_missing(id).await;
     f.assert_unchangeable(id).await;
     let ended = f.end(id).await;
@@ -148,7 +150,7 @@ pub(crate) async fn an_unknown_id_is_missing_and_nothing_is_written_for_it(f: &F
 pub(crate) async fn a_session_without_a_user_is_in_no_list(f: &Fixture) {
     let new = NewSession {
         authenticated: true,
-        ..f.anonymous_session()
+        ..anonymous_session()
     };
     let made = f.make(new).await.session;
     let session = f.found(made.id).await.session;

@@ -2,10 +2,11 @@ use std::time::Duration;
 
 use cloakroom::store::{End, StoreError, Touch};
 
+use super::fixture::fresh_user;
 use super::fixture::{Fixture, class, fresh_id, logout, operation, sorted, touch};
 
 pub(crate) async fn nothing_brings_an_ended_session_back(f: &Fixture) {
-    let user = f.user();
+    let user = fresh_user();
     let old = f.make(f.new_session(&user)).await.session.id;
     let id = f.rotate(old).await;
     assert_eq!(f.end(id).await.sessions, [id]);
@@ -51,7 +52,7 @@ pub(crate) async fn an_end_by_a_former_id_ends_the_session(f: &Fixture) {
 }
 
 pub(crate) async fn a_user_ends_everywhere_but_here(f: &Fixture) {
-    let (user, other) = (f.user(), f.user());
+    let (user, other) = (fresh_user(), fresh_user());
     let here_before = f.make(f.new_session(&user)).await.session.id;
     let here = f.rotate(here_before).await;
     let mut elsewhere = Vec::new();
@@ -73,12 +74,12 @@ pub(crate) async fn a_user_ends_everywhere_but_here(f: &Fixture) {
     assert_eq!((ended.sessions, ended.kin), (vec![here], vec![here_before]));
     assert!(f.ids_of(&user).await.is_empty());
     assert_eq!(f.ids_of(&other).await, [others]);
-    let nobody = f.store.end_user(&f.user(), None, false, operation()).await.unwrap();
+    let nobody = f.store.end_user(&fresh_user(), None, false, operation()).await.unwrap();
     assert!(nobody.sessions.is_empty());
 }
 
 pub(crate) async fn a_late_touch_does_not_survive_an_end_of_all(f: &Fixture) {
-    let user = f.user();
+    let user = fresh_user();
     let idle = Duration::from_secs(1);
     let id = f
         .make(f.short_session(&user, idle, Duration::from_mins(5)))
@@ -97,7 +98,7 @@ pub(crate) async fn a_late_touch_does_not_survive_an_end_of_all(f: &Fixture) {
 }
 
 pub(crate) async fn a_bucket_ends_in_steps(f: &Fixture) {
-    let user = f.user();
+    let user = fresh_user();
     let bucket = f.store.keyring().bucket_of(&user);
     let mut ids = Vec::new();
     for _ in 0..5 {
@@ -123,7 +124,7 @@ pub(crate) async fn a_bucket_ends_in_steps(f: &Fixture) {
 }
 
 pub(crate) async fn only_what_was_made_before_ends(f: &Fixture) {
-    let user = f.user();
+    let user = fresh_user();
     let old = f.make(f.new_session(&user)).await;
     f.advance(Duration::from_millis(20)).await;
     let mut newer = f.new_session(&user);

@@ -4,6 +4,7 @@ use cloakroom::session::{Bucket, Timestamp};
 use cloakroom::store::{End, EndReason, Event, EventId, EventKind};
 use tokio::sync::mpsc;
 
+use super::fixture::fresh_user;
 use super::fixture::{Fixture, increment, item, logout, operation, server};
 
 /// The next event, which must come soon.
@@ -17,7 +18,7 @@ pub(crate) async fn next(events: &mut mpsc::Receiver<Event>) -> Event {
 pub(crate) async fn each_change_is_told_once_and_in_order(f: &Fixture) {
     let mut events = f.store.events().await.unwrap();
     let mut second_listener = f.store.events().await.unwrap();
-    let user = f.user();
+    let user = fresh_user();
     let made = f.make(f.new_session(&user)).await;
     let id = made.session.id;
     f.set(id, "a", "1").await.unwrap();
@@ -60,7 +61,7 @@ pub(crate) async fn ends_tell_their_reason(f: &Fixture) {
         assert_eq!((event.kind, event.reason), (reason.event(), Some(reason)));
         assert!(event.duration_seconds.is_some());
     }
-    let user = f.user();
+    let user = fresh_user();
     f.make(f.new_session(&user)).await;
     let mut events = f.store.events().await.unwrap();
     f.store.end_user(&user, None, false, operation()).await.unwrap();

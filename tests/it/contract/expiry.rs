@@ -1,15 +1,16 @@
 use std::time::Duration;
 
-use cloakroom::store::{EndReason, EventKind, StoreError, Touch};
+use cloakroom::store::{EndReason, EventKind, Filter, StoreError, Touch};
 
 use super::events::next;
+use super::fixture::fresh_user;
 use super::fixture::{Fixture, is_alive, server, sorted, touch};
 
 const SHORT: Duration = Duration::from_millis(300);
 const LONG: Duration = Duration::from_mins(10);
 
 pub(crate) async fn an_idle_session_expires(f: &Fixture) {
-    let user = f.user();
+    let user = fresh_user();
     let id = f.make(f.short_session(&user, SHORT, LONG)).await.session.id;
     assert!(is_alive(&f.found(id).await));
     f.advance(SHORT).await;
@@ -19,7 +20,7 @@ pub(crate) async fn an_idle_session_expires(f: &Fixture) {
     assert!(f.ids_of(&user).await.is_empty());
     assert!(
         f.store
-            .page(id.bucket(), None, 9, &Default::default())
+            .page(id.bucket(), None, 9, &Filter::default())
             .await
             .unwrap()
             .is_empty()
@@ -28,7 +29,7 @@ pub(crate) async fn an_idle_session_expires(f: &Fixture) {
 
 pub(crate) async fn a_touch_slides_the_deadline(f: &Fixture) {
     let idle = Duration::from_millis(800);
-    let id = f.make(f.short_session(&f.user(), idle, LONG)).await.session.id;
+    let id = f.make(f.short_session(&fresh_user(), idle, LONG)).await.session.id;
     f.advance(idle / 2).await;
     let touched = f.store.touch(touch(id)).await.unwrap();
     assert_eq!(touched.session.last_activity_at, touched.now);
@@ -44,7 +45,7 @@ pub(crate) async fn a_touch_slides_the_deadline(f: &Fixture) {
 pub(crate) async fn a_touch_cannot_pass_the_absolute_deadline(f: &Fixture) {
     let absolute = Duration::from_millis(900);
     let made = f
-        .make(f.short_session(&f.user(), Duration::from_millis(800), absolute))
+        .make(f.short_session(&fresh_user(), Duration::from_millis(800), absolute))
         .await;
     let id = made.session.id;
     f.advance(absolute / 2).await;
@@ -57,7 +58,7 @@ pub(crate) async fn a_touch_cannot_pass_the_absolute_deadline(f: &Fixture) {
 }
 
 pub(crate) async fn a_touch_changes_no_version_and_never_goes_back(f: &Fixture) {
-    let made = f.make(f.new_session(&f.user())).await;
+    let made = f.make(f.new_session(&fresh_user())).await;
     let id = made.session.id;
     let mut events = f.store.events().await.unwrap();
     let late = Touch {
@@ -77,7 +78,7 @@ pub(crate) async fn a_touch_changes_no_version_and_never_goes_back(f: &Fixture) 
 
 pub(crate) async fn a_late_touch_tells_of_a_use_in_time(f: &Fixture) {
     let idle = Duration::from_secs(1);
-    let made = f.make(f.short_session(&f.user(), idle, LONG)).await;
+    let made = f.make(f.short_session(&fresh_user(), idle, LONG)).await;
     let id = made.session.id;
     f.advance(Duration::from_millis(1_100)).await;
     assert!(!is_alive(&f.found(id).await));
@@ -120,7 +121,7 @@ pub(crate) async fn a_touch_migrates_only_from_the_home_it_knew(f: &Fixture) {
 }
 
 pub(crate) async fn nothing_changes_an_expired_session(f: &Fixture) {
-    let id = f.make(f.short_session(&f.user(), SHORT, LONG)).await.session.id;
+    let id = f.make(f.short_session(&fresh_user(), SHORT, LONG)).await.session.id;
     f.advance(SHORT).await;
     f.assert_unchangeable(id).await;
     let ended = f.end(id).await;
@@ -132,7 +133,7 @@ pub(crate) async fn nothing_changes_an_expired_session(f: &Fixture) {
 }
 
 pub(crate) async fn a_sweep_tells_of_each_expired_session_once(f: &Fixture) {
-    let user = f.user();
+    let user = fresh_user();
     let mut due = Vec::new();
     for _ in 0..3 {
         due.push(f.make(f.short_session(&user, SHORT, LONG)).await.session.id);

@@ -19,6 +19,24 @@ pub(crate) struct Fixture {
     clock: Option<ManualClock>,
 }
 
+/// A user whom no other test knows.
+pub(crate) fn fresh_user() -> UserId {
+    UserId::new(&format!("user-{}", operation())).unwrap()
+}
+
+/// An anonymous session, to be made.
+pub(crate) fn anonymous_session() -> NewSession {
+    let day = Duration::from_hours(24);
+    let bucket = cloakroom::session::Keyring::random_bucket(&SystemRandom).unwrap();
+    blank(
+        fresh_id(bucket),
+        Class {
+            idle: day,
+            absolute: 7 * day,
+        },
+    )
+}
+
 impl Fixture {
     /// A store whose time stands still until [`Fixture::advance`] moves it.
     pub(crate) fn with_manual_clock(store: Arc<dyn SessionStore>, clock: ManualClock) -> Self {
@@ -39,11 +57,6 @@ impl Fixture {
             Some(clock) => clock.advance(duration),
             None => tokio::time::sleep(duration).await,
         }
-    }
-
-    /// A user whom no other test knows.
-    pub(crate) fn user(&self) -> UserId {
-        UserId::new(&format!("user-{}", operation())).unwrap()
     }
 
     /// A fresh id in the bucket of a user.
@@ -75,19 +88,6 @@ impl Fixture {
         }
     }
 
-    /// An anonymous session, to be made.
-    pub(crate) fn anonymous_session(&self) -> NewSession {
-        let day = Duration::from_hours(24);
-        let bucket = cloakroom::session::Keyring::random_bucket(&SystemRandom).unwrap();
-        blank(
-            fresh_id(bucket),
-            Class {
-                idle: day,
-                absolute: 7 * day,
-            },
-        )
-    }
-
     /// Makes a session.
     pub(crate) async fn make(&self, new: NewSession) -> Snapshot {
         self.store.create(new, operation()).await.unwrap().snapshot
@@ -95,7 +95,7 @@ impl Fixture {
 
     /// Makes a session of a fresh user.
     pub(crate) async fn make_one(&self) -> SessionId {
-        self.make(self.new_session(&self.user())).await.session.id
+        self.make(self.new_session(&fresh_user())).await.session.id
     }
 
     /// A session that must be found, alive or expired.

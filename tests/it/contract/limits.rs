@@ -5,6 +5,7 @@ use cloakroom::session::{SessionId, UserId};
 use cloakroom::store::{EndReason, EventKind, LimitPolicy, NewSession, StoreError, UserLimit};
 
 use super::events::next;
+use super::fixture::fresh_user;
 use super::fixture::{Fixture, operation, sorted, touch};
 
 fn limited(new: NewSession, max: u32, policy: LimitPolicy) -> NewSession {
@@ -25,7 +26,7 @@ async fn make_apart(f: &Fixture, user: &UserId, count: usize) -> Vec<SessionId> 
 }
 
 pub(crate) async fn one_more_is_refused(f: &Fixture) {
-    let user = f.user();
+    let user = fresh_user();
     let ids = make_apart(f, &user, 2).await;
     let new = limited(f.new_session(&user), 2, LimitPolicy::Refuse);
     let outcome = f.store.create(new.clone(), operation()).await;
@@ -37,12 +38,12 @@ pub(crate) async fn one_more_is_refused(f: &Fixture) {
     assert_eq!(f.ids_of(&user).await, sorted(ids.clone()));
     f.end(ids[0]).await;
     f.store.create(new, operation()).await.unwrap();
-    let others = limited(f.new_session(&f.user()), 1, LimitPolicy::Refuse);
+    let others = limited(f.new_session(&fresh_user()), 1, LimitPolicy::Refuse);
     f.store.create(others, operation()).await.unwrap();
 }
 
 pub(crate) async fn the_oldest_makes_room(f: &Fixture) {
-    let user = f.user();
+    let user = fresh_user();
     let ids = make_apart(f, &user, 4).await;
     f.store.touch(touch(ids[0])).await.unwrap();
     let new = limited(f.new_session(&user), 3, LimitPolicy::EndOldest);
@@ -60,7 +61,7 @@ pub(crate) async fn the_oldest_makes_room(f: &Fixture) {
 }
 
 pub(crate) async fn the_least_recently_used_makes_room(f: &Fixture) {
-    let user = f.user();
+    let user = fresh_user();
     let ids = make_apart(f, &user, 3).await;
     f.store.touch(touch(ids[0])).await.unwrap();
     let rotated = f.rotate(ids[1]).await;
@@ -75,7 +76,7 @@ pub(crate) async fn the_least_recently_used_makes_room(f: &Fixture) {
 }
 
 pub(crate) async fn an_expired_session_takes_no_room(f: &Fixture) {
-    let user = f.user();
+    let user = fresh_user();
     let idle = Duration::from_millis(300);
     let short = f.short_session(&user, idle, Duration::from_mins(5));
     let expired = f.make(short).await.session.id;
@@ -104,7 +105,7 @@ pub(crate) async fn the_limit_holds_under_concurrent_creates_when_ending_the_lea
 
 /// Makes a hundred sessions at once where five are allowed; how many were made and how many refused.
 async fn hundred_creates(f: &Fixture, policy: LimitPolicy) -> (usize, usize) {
-    let user = f.user();
+    let user = fresh_user();
     let creates: Vec<_> = (0..100)
         .map(|_| {
             let store = Arc::clone(&f.store);
@@ -113,11 +114,11 @@ async fn hundred_creates(f: &Fixture, policy: LimitPolicy) -> (usize, usize) {
         })
         .collect();
     let (mut made, mut refused, mut ended) = (Vec::new(), 0, Vec::new());
-    for create in creates {
-        match create.await.unwrap() {
-            Ok(created) => {
-                made.push(created.snapshot.session.id);
-                ended.extend(created.ended);
+    for attempt in creates {
+        match attempt.await.unwrap() {
+            Ok(new) => {
+                made.push(new.snapshot.session.id);
+                ended.extend(new.ended);
             }
             Err(StoreError::TooManySessions { limit: 5 }) => refused += 1,
             Err(error) => panic!("{error}"),

@@ -1,6 +1,8 @@
 use cloakroom::session::{Bucket, SessionId};
 use cloakroom::store::{Filter, NewSession};
 
+use super::fixture::anonymous_session;
+use super::fixture::fresh_user;
 use super::fixture::{Fixture, class, fresh_id, server, sorted};
 
 const ALL: u32 = 1_000;
@@ -12,7 +14,7 @@ async fn page(f: &Fixture, bucket: Bucket, after: Option<SessionId>, limit: u32,
 
 /// Makes sessions of all kinds in one bucket: two users' and anonymous ones, of two classes, at two servers.
 async fn fill(f: &Fixture) -> (Bucket, Vec<SessionId>) {
-    let user = f.user();
+    let user = fresh_user();
     let bucket = f.store.keyring().bucket_of(&user);
     let mut ids = Vec::new();
     for n in 0..12 {
@@ -22,7 +24,7 @@ async fn fill(f: &Fixture) -> (Bucket, Vec<SessionId>) {
             ..if n < 6 {
                 f.new_session(&user)
             } else {
-                f.anonymous_session()
+                anonymous_session()
             }
         };
         let new = NewSession {

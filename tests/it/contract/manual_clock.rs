@@ -4,18 +4,24 @@ use std::time::Duration;
 use cloakroom::session::JsonMap;
 use cloakroom::store::{Lookup, StoreError};
 
+use super::fixture::fresh_user;
 use super::fixture::{Fixture, MAX_BYTES, is_alive, operation, set, touch};
 use super::random_walk::assert_counts_equal_a_full_scan;
 
 const MILLISECOND: Duration = Duration::from_millis(1);
+
+/// A millisecond less.
+fn just_before(duration: Duration) -> Duration {
+    duration.saturating_sub(MILLISECOND)
+}
 const MINUTE: Duration = Duration::from_mins(1);
 const GRACE: Duration = Duration::from_mins(5);
 
 pub(crate) async fn deadlines_are_exact_to_the_millisecond(f: &Fixture) {
-    let user = f.user();
+    let user = fresh_user();
     let made = f.make(f.short_session(&user, 10 * MINUTE, 15 * MINUTE)).await;
     let id = made.session.id;
-    f.advance(10 * MINUTE - MILLISECOND).await;
+    f.advance(just_before(10 * MINUTE)).await;
     assert!(is_alive(&f.found(id).await));
     f.set(id, "a", "1").await.unwrap();
     let touched = f.store.touch(touch(id)).await.unwrap().session;
@@ -35,12 +41,12 @@ pub(crate) async fn deadlines_are_exact_to_the_millisecond(f: &Fixture) {
 
 pub(crate) async fn an_expired_session_is_found_until_its_grace_is_over(f: &Fixture) {
     for swept in [false, true] {
-        let id = f.make(f.short_session(&f.user(), MINUTE, MINUTE)).await.session.id;
+        let id = f.make(f.short_session(&fresh_user(), MINUTE, MINUTE)).await.session.id;
         f.advance(MINUTE).await;
         if swept {
             assert_eq!(f.store.sweep(id.bucket(), 10).await.unwrap().ended.sessions, [id]);
         }
-        f.advance(GRACE - MILLISECOND).await;
+        f.advance(just_before(GRACE)).await;
         assert!(!is_alive(&f.found(id).await));
         f.advance(MILLISECOND).await;
         f.assert_missing(id).await;
@@ -56,7 +62,7 @@ pub(crate) async fn an_operation_is_remembered_for_half_a_minute(f: &Fixture) {
     let id = f.make_one().await;
     let again = operation();
     f.store.change(id, set("a", "1"), MAX_BYTES, again).await.unwrap();
-    f.advance(Duration::from_secs(30) - MILLISECOND).await;
+    f.advance(just_before(Duration::from_secs(30))).await;
     let repeated = f.store.change(id, set("a", "1"), MAX_BYTES, again).await.unwrap();
     assert_eq!(repeated.session.version, 2);
     f.advance(MILLISECOND).await;
@@ -65,13 +71,17 @@ pub(crate) async fn an_operation_is_remembered_for_half_a_minute(f: &Fixture) {
 }
 
 pub(crate) async fn aliases_outlive_the_session_s_absolute_deadline_by_its_grace(f: &Fixture) {
-    let old = f.make(f.short_session(&f.user(), MINUTE, 2 * MINUTE)).await.session.id;
+    let old = f
+        .make(f.short_session(&fresh_user(), MINUTE, 2 * MINUTE))
+        .await
+        .session
+        .id;
     let new = f.rotate(old).await;
     for _ in 0..2 {
         f.advance(Duration::from_secs(40)).await;
         f.store.touch(touch(new)).await.unwrap();
     }
-    f.advance(Duration::from_secs(40) - MILLISECOND).await;
+    f.advance(just_before(Duration::from_secs(40))).await;
     assert!(is_alive(&f.found(old).await));
     f.advance(GRACE).await;
     assert!(!is_alive(&f.found(old).await));
@@ -82,13 +92,17 @@ pub(crate) async fn aliases_outlive_the_session_s_absolute_deadline_by_its_grace
 
 pub(crate) async fn activities_are_forgotten_after_a_day(f: &Fixture) {
     let day = Duration::from_hours(24);
-    let id = f.make(f.short_session(&f.user(), 7 * day, 7 * day)).await.session.id;
+    let id = f
+        .make(f.short_session(&fresh_user(), 7 * day, 7 * day))
+        .await
+        .session
+        .id;
     for action in ["first", "second"] {
         f.store
             .record_activity(id, action.to_owned(), JsonMap::new(), operation())
             .await
             .unwrap();
-        f.advance(day - MILLISECOND).await;
+        f.advance(just_before(day)).await;
     }
     assert_eq!(
         f.store.activities(id).await.unwrap().len(),
@@ -118,7 +132,7 @@ pub(crate) async fn durations_cover_today_and_yesterday(f: &Fixture) {
 }
 
 pub(crate) async fn counts_stay_exact_while_sessions_expire(f: &Fixture) {
-    let user = f.user();
+    let user = fresh_user();
     let mut ids = Vec::new();
     for n in 1..=20 {
         ids.push(f.make(f.short_session(&user, n * MINUTE, n * MINUTE)).await.session.id);

@@ -1,10 +1,11 @@
 use cloakroom::session::JsonMap;
 use cloakroom::store::{LimitPolicy, NewSession, StoreError, UserLimit};
 
+use super::fixture::fresh_user;
 use super::fixture::{Fixture, MAX_BYTES, fresh_id, increment, item, operation, rotation, set};
 
 pub(crate) async fn a_repeated_create_makes_one_session(f: &Fixture) {
-    let user = f.user();
+    let user = fresh_user();
     let one = UserLimit {
         max: 1,
         policy: LimitPolicy::EndOldest,
@@ -33,7 +34,7 @@ pub(crate) async fn a_repeated_create_makes_one_session(f: &Fixture) {
 }
 
 pub(crate) async fn a_repeated_create_does_not_undo_an_end(f: &Fixture) {
-    let user = f.user();
+    let user = fresh_user();
     let new = f.new_session(&user);
     let again = operation();
     f.store.create(new.clone(), again).await.unwrap();
@@ -124,7 +125,7 @@ pub(crate) async fn a_repeated_activity_counts_once(f: &Fixture) {
 }
 
 pub(crate) async fn a_repeated_end_of_all_spares_what_came_later(f: &Fixture) {
-    let user = f.user();
+    let user = fresh_user();
     let before = f.make(f.new_session(&user)).await.session.id;
     let again = operation();
     f.store.end_user(&user, None, false, again).await.unwrap();

@@ -4,6 +4,8 @@ use std::time::Duration;
 use cloakroom::session::{Bucket, SessionId, UserId};
 use cloakroom::store::{Filter, LimitPolicy, NewSession, SessionStore, UserLimit};
 
+use super::fixture::anonymous_session;
+use super::fixture::fresh_user;
 use super::fixture::{
     Fixture, MAX_BYTES, class, fresh_id, increment, item, operation, rotation, server, set, touch, unset,
 };
@@ -11,7 +13,7 @@ use super::fixture::{
 const USERS: usize = 5;
 const STEPS: usize = 400;
 
-/// A small generator whose steps can be repeated by their seed (SplitMix64).
+/// A small generator whose steps can be repeated by their seed (`SplitMix64`).
 struct Dice(u64);
 
 impl Dice {
@@ -54,7 +56,7 @@ pub(crate) async fn indexes_and_counts_agree_after_every_step(f: &Fixture) {
     for seed in [1, 2_025] {
         let mut dice = Dice(seed);
         let mut model = Model {
-            users: (0..USERS).map(|_| f.user()).collect(),
+            users: (0..USERS).map(|_| fresh_user()).collect(),
             live: BTreeMap::new(),
             retired: Vec::new(),
         };
@@ -130,7 +132,7 @@ async fn step(f: &Fixture, model: &mut Model, dice: &mut Dice) -> UserId {
 
 async fn create(f: &Fixture, model: &mut Model, dice: &mut Dice, user: &UserId) {
     let new = match dice.below(4) {
-        0 => f.anonymous_session(),
+        0 => anonymous_session(),
         1 => f.new_session(user),
         _ => NewSession {
             limit: Some(UserLimit {

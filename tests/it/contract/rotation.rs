@@ -4,6 +4,7 @@ use cloakroom::session::{Class, SessionId};
 use cloakroom::store::{EventKind, Lookup, NewSession, Rotation, StoreError};
 
 use super::events::next;
+use super::fixture::fresh_user;
 use super::fixture::{Fixture, class, fresh_id, json, key, operation, rotation, sorted, texts};
 
 const GRACE: Duration = Duration::from_millis(500);
@@ -16,7 +17,7 @@ async fn assert_replayed(f: &Fixture, id: SessionId, current: SessionId) {
 }
 
 pub(crate) async fn a_rotation_keeps_the_session_and_leaves_an_alias(f: &Fixture) {
-    let user = f.user();
+    let user = fresh_user();
     let made = f
         .make(NewSession {
             data: [("a".to_owned(), json("1")), ("b".to_owned(), json("2"))].into(),
@@ -66,7 +67,7 @@ pub(crate) async fn a_rotation_keeps_the_session_and_leaves_an_alias(f: &Fixture
 }
 
 pub(crate) async fn a_chain_of_aliases_leads_to_the_session(f: &Fixture) {
-    let user = f.user();
+    let user = fresh_user();
     let first = f.make(f.new_session(&user)).await.session.id;
     let mut ids = vec![first];
     for _ in 0..3 {
@@ -139,7 +140,7 @@ pub(crate) async fn a_former_id_confirms_nothing(f: &Fixture) {
 }
 
 pub(crate) async fn a_log_in_leaves_no_alias_and_no_data(f: &Fixture) {
-    let user = f.user();
+    let user = fresh_user();
     let made = f
         .make(NewSession {
             data: [("a".to_owned(), json("1"))].into(),
@@ -180,7 +181,7 @@ pub(crate) async fn a_log_in_keeps_what_it_is_told_to(f: &Fixture) {
     let made = f
         .make(NewSession {
             data: [("a".to_owned(), json("1")), ("cart".to_owned(), json("[]"))].into(),
-            ..f.new_session(&f.user())
+            ..f.new_session(&fresh_user())
         })
         .await;
     let login = Rotation {
@@ -199,7 +200,7 @@ pub(crate) async fn a_log_in_keeps_what_it_is_told_to(f: &Fixture) {
 }
 
 pub(crate) async fn a_new_class_starts_new_deadlines(f: &Fixture) {
-    let made = f.make(f.new_session(&f.user())).await;
+    let made = f.make(f.new_session(&fresh_user())).await;
     f.advance(Duration::from_millis(20)).await;
     let timeouts = Class {
         idle: Duration::from_mins(15),
@@ -227,7 +228,7 @@ pub(crate) async fn a_new_class_starts_new_deadlines(f: &Fixture) {
 }
 
 pub(crate) async fn former_ids_are_told_at_the_end(f: &Fixture) {
-    let user = f.user();
+    let user = fresh_user();
     let before_login = fresh_id(f.store.keyring().bucket_of(&user));
     let first = f
         .make(NewSession {

@@ -19,7 +19,7 @@ use axum::http::{HeaderMap, Request, StatusCode};
 use cloakroom::cluster::{Member, MemberState, Members, View};
 use cloakroom::http::caller::CallerAuth;
 use cloakroom::http::{ApiState, HttpSettings, router};
-use cloakroom::session::{Classes, ManualClock, ServerId, SystemRandom, Timestamp};
+use cloakroom::session::{Classes, ManualClock, Monotonic, ServerId, SystemRandom, Timestamp};
 use cloakroom::sessions::{Binding, CacheSettings, MigrationPolicy, Parts, Sessions, Settings};
 use cloakroom::store::{MemoryStore, SessionStore};
 use cloakroom::telemetry::Metrics;
@@ -102,6 +102,7 @@ impl Api {
         };
         let view = View {
             members: Some(Members(vec![member("one"), member("two")])),
+            heard_at: Monotonic::default(),
             leader: Some(server("one")),
         };
         let metrics = Metrics::new().unwrap();

@@ -1,6 +1,7 @@
 //! The least that a Redis user must be allowed.
 
 use std::panic::AssertUnwindSafe;
+use std::time::Duration;
 
 use cloakroom::store::redis::RedisStore;
 use cloakroom::store::{Increment, NewSession, SessionStore};
@@ -16,16 +17,22 @@ use crate::support::store::{connect, redis_options};
 use crate::support::tls::TlsMaterial;
 
 /// The commands that the store cannot work without, those of its scripts included: Redis checks them too.
-const COMMANDS: &str = "+evalsha +eval +script|load +time +get +set +del +exists +rename \
+pub(crate) const COMMANDS: &str = "+evalsha +eval +script|load +time +get +set +del +exists +rename \
     +hget +hgetall +hset +hsetnx +hmget +hdel +hexists +hkeys +hstrlen +hincrby +hincrbyfloat \
-    +zadd +zrem +zrange +zrangebyscore +zrevrange +zscore +zcard +zremrangebyscore \
+    +zadd +zrem +zrange +zrangebyscore +zrangebylex +zscore +zcard +zremrangebyscore \
     +lpush +ltrim +lrange +xadd +xrange +xinfo|stream +pexpire +pexpireat +pexpiretime +spublish +ssubscribe";
+
+/// By which subscriptions are kept under watch.
+pub(crate) const HEARTBEAT_COMMANDS: &str = "+eval_ro";
 
 /// What is needed besides: in a cluster; for durable changes; and what is done without where it is refused: to learn of
 /// failovers by more than addresses, and to check settings.
-const CLUSTER_COMMANDS: &str = "+cluster|slots +asking";
-const DURABLE_COMMANDS: &str = "+wait";
-const OPTIONAL_COMMANDS: &str = "+info +config|get";
+pub(crate) const CLUSTER_COMMANDS: &str = "+cluster|slots +asking";
+pub(crate) const DURABLE_COMMANDS: &str = "+wait";
+pub(crate) const OPTIONAL_COMMANDS: &str = "+info +config|get";
+
+/// So long a stream of events must last for its watch to be seen working.
+const TWO_HEARTBEATS: Duration = Duration::from_millis(2_100);
 
 /// Nothing but the deployment's keys and channels.
 fn least_rules(prefix: &str, commands: &[&str]) -> String {
@@ -66,7 +73,13 @@ async fn everything(store: &RedisStore) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_least_rights_are_enough_on_an_encrypted_cluster() {
     let prefix = crate::support::unique_prefix();
-    let all = [COMMANDS, CLUSTER_COMMANDS, DURABLE_COMMANDS, OPTIONAL_COMMANDS];
+    let all = [
+        COMMANDS,
+        HEARTBEAT_COMMANDS,
+        CLUSTER_COMMANDS,
+        DURABLE_COMMANDS,
+        OPTIONAL_COMMANDS,
+    ];
     let cluster = RedisCluster::start(ClusterOptions {
         server: ServerOptions {
             tls: Some(TlsMaterial::generate()),
@@ -95,6 +108,11 @@ async fn the_least_rights_are_enough_on_an_encrypted_cluster() {
             .of(cloakroom::session::Bucket::new(0))
             .is_some()
     );
+
+    // Where a heartbeat is refused, the stream ends.
+    let mut events = store.events().await.unwrap();
+    let heard = tokio::time::timeout(TWO_HEARTBEATS, events.recv()).await;
+    assert!(heard.is_err(), "the stream of events ended");
 
     // Managed Redis refuses INFO and CONFIG: the line of writes is told by its address, the settings stay unknown.
     for node in cluster.nodes() {

@@ -17,9 +17,9 @@ use crate::support::wait::eventually;
 
 /// The most that a session with about 350 bytes of content may take, all indexes included, and without the streams of
 /// events: these are as long however many sessions a bucket has.
-const LIMIT: u64 = 1_150;
+const LIMIT: u64 = 900;
 /// The same with the streams, at 20 sessions a bucket.
-const LIMIT_WITH_STREAMS: u64 = 1_450;
+const LIMIT_WITH_STREAMS: u64 = 1_200;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_takes_little_memory() {

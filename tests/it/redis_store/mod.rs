@@ -1,6 +1,6 @@
 //! The Redis store over real servers that fail, move, lie and fill up. What every store must do is the contract suite's.
 
-mod acl;
+pub(crate) mod acl;
 mod calls;
 mod commands;
 mod durable;

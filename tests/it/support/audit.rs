@@ -147,6 +147,7 @@ impl Contents {
     fn check_bucket(&self, base: &str, faults: &mut Faults, audit: &mut Audit) {
         let mut counts = BTreeMap::new();
         let mut latest: BTreeMap<&str, u64> = BTreeMap::new();
+        let mut members = BTreeSet::new();
         for (key, ids) in self.sets_of(base, "x:") {
             for (id, score) in ids {
                 let Some(session) = self.session(base, id) else {
@@ -166,22 +167,18 @@ impl Contents {
                 *audit.by_server.entry(session.server.clone()).or_default() += 1;
                 audit.sessions += 1;
                 if let Some(user) = session.user {
-                    let of_user = self.sets.get(&format!("{base}u:{user}")).and_then(|ids| ids.get(id));
-                    faults.unless(of_user == Some(score), || {
-                        format!("{base}u:{user}: {id} at {of_user:?}, not {score}")
-                    });
+                    let member = format!("{user}{}", &id[2..]);
+                    let listed = self.sets.get(&format!("{base}u")).and_then(|all| all.get(&member));
+                    faults.unless(listed == Some(&0), || format!("{base}u: {member} at {listed:?}"));
+                    let entry = latest.entry(user).or_default();
+                    *entry = (*entry).max(*score);
+                    members.insert(member);
                 }
             }
         }
-        for (key, ids) in self.sets_of(base, "u:") {
-            let user = &key[base.len() + 2..];
-            for (id, score) in ids {
-                let session = self.session(base, id);
-                let is_of_user = session.is_some_and(|session| session.user == Some(user));
-                faults.unless(is_of_user, || format!("{key}: {id} is no session of the user"));
-                let entry = latest.entry(user).or_default();
-                *entry = (*entry).max(*score);
-            }
+        let listed = self.sets.get(&format!("{base}u")).cloned().unwrap_or_default();
+        for member in listed.keys().filter(|member| !members.contains(*member)) {
+            faults.add(&format!("{base}u: {member} is no session of a user"));
         }
         let users = self.sets.get(&format!("{base}n")).cloned().unwrap_or_default();
         let listed: BTreeMap<&str, u64> = users.iter().map(|(user, score)| (user.as_str(), *score)).collect();
@@ -229,11 +226,11 @@ impl Contents {
         let meta: Vec<&str> = fields.get("m")?.split(' ').collect();
         let number = |index: usize| meta.get(index)?.parse::<u64>().ok();
         Some(Record {
-            id: core["id"].as_str()?.to_owned(),
+            id: (*meta.first()?).to_owned(),
             server: core["server_id"].as_str()?.to_owned(),
-            expires: (number(2)? + number(3)?).min(number(4)?),
-            class: meta.get(6)?,
-            user: meta.get(7).copied().filter(|user| *user != "-"),
+            expires: number(2)? + (number(3)? + number(4)?).min(number(5)?),
+            class: meta.get(7)?,
+            user: meta.get(8).copied().filter(|user| *user != "-"),
         })
     }
 }

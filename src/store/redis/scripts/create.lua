@@ -1,6 +1,6 @@
 #!lua
 -- Makes a session, and room for it. KEYS: session, channels, operation. ARGV: tag, id, user hash or -, class, idle,
--- absolute (durations in ms), data bytes, core (JSON object, not empty), server, authenticated (0/1), limit (0: none),
+-- absolute (durations in ms), data bytes, core (JSON object), server, authenticated (0/1), limit (0: none),
 -- policy, then the data's fields and values.
 local id, user, class, server = ARGV[2], ARGV[3] ~= '-' and ARGV[3] or nil, ARGV[4], ARGV[9]
 local done = answered(KEYS[4])
@@ -15,21 +15,20 @@ end
 -- Which sessions end to make room.
 local limit, policy, victims = tonumber(ARGV[11]), ARGV[12], {}
 if user and limit > 0 then
-  local ids = redis.call('ZRANGEBYSCORE', base .. 'u:' .. user, '(' .. string.format('%d', now), '+inf')
-  if #ids >= limit then
+  for _, one in ipairs(sessions_of(user)) do
+    one.rank = policy == 'end_oldest' and one.m.created or one.m.last
+    if now < one.m.expires then victims[#victims + 1] = one end
+  end
+  local present = #victims
+  if present < limit then
+    victims = {}
+  else
     if policy == 'refuse' then return answer('limit', limit) end
-    for _, one in ipairs(ids) do
-      local text = redis.call('HGET', base .. 's:' .. one, 'm')
-      if text then
-        local m = parse(text)
-        victims[#victims + 1] = {id = one, m = m, rank = policy == 'end_oldest' and m.created or m.last}
-      end
-    end
     table.sort(victims, function(a, b)
       if a.rank ~= b.rank then return a.rank < b.rank end
       return a.id < b.id
     end)
-    for last = #victims, #ids - limit + 2, -1 do victims[last] = nil end
+    for last = present, present - limit + 2, -1 do victims[last] = nil end
   end
 end
 
@@ -43,18 +42,17 @@ for _, victim in ipairs(victims) do
 end
 
 local idle, bytes = tonumber(ARGV[5]), tonumber(ARGV[7])
-local m = {v = 1, created = now, last = now, idle = idle, abs = now + ARGV[6], bytes = bytes, class = class, user = user}
+local m = {
+  id = id, v = 1, created = now, last = now, idle = idle, abs = now + ARGV[6], bytes = bytes, class = class,
+  user = user, auth = ARGV[10] == '1' and now or nil,
+}
 m.expires = math.min(m.last + m.idle, m.abs)
-local record = ARGV[8]
-if ARGV[10] == '1' then
-  record = string.sub(record, 1, -2) .. ',"authenticated_at":' .. string.format('%d', now) .. '}'
-end
-redis.call('HSET', KEYS[1], 'c', record)
+redis.call('HSET', KEYS[1], 'c', ARGV[8])
 for i = 13, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
 write(KEYS[1], m)
 index(id, KEYS[1], m)
 count('s:' .. server, 1, m.expires)
 count('c:' .. class, 1, m.expires)
 remember(KEYS[4], table.concat(ended, ' '))
-tell('created', id, m, cjson.decode(record), {version = 1})
+tell('created', id, m, cjson.decode(ARGV[8]), {version = 1})
 return answer('ok', redis.call('HGETALL', KEYS[1]), ended)

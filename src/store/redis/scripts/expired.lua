@@ -24,6 +24,10 @@ local function recount()
       end
     end
   end
+  for _, one in ipairs(redis.call('ZRANGE', base .. 'u', 0, -1)) do
+    local id = label .. string.sub(one, HASH + 1)
+    if redis.call('EXISTS', base .. 's:' .. id) == 0 then redis.call('ZREM', base .. 'u', one) end
+  end
   local h = base .. 'h'
   for _, field in ipairs(redis.call('HKEYS', h)) do
     if counts[field] then redis.call('HSET', h, field, counts[field]) else redis.call('HDEL', h, field) end

@@ -8,7 +8,8 @@ if #fields > 0 then return cmsgpack.pack({ARGV[1], now, 'found', id, fields}) en
 
 local base = string.match(KEYS[1], '^.*{..}:')
 local replayed = false
-for _ = 1, 16 do
+-- However many: an id that stood for nothing could not be logged out. There is no circle, for new ids are fresh.
+while true do
   local alias = redis.call('GET', base .. 'r:' .. id)
   if not alias then break end
   local target, ends = string.match(alias, '^(%S+) (%d+)$')

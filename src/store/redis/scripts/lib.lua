@@ -17,26 +17,32 @@ local function answer(status, ...)
   return cmsgpack.pack({ARGV[1], now, status, ...})
 end
 
--- The field `m`: version, created, last activity, idle timeout, absolute deadline, data bytes, class, hash of the user.
+-- The field `m`: the session's own id, version, created (ms), then by how much later its last activity was, the idle
+-- timeout, by how much later than its making it ends at the latest, data bytes, class, hash of the user or -, by how much
+-- later the user authenticated or -. Differences, for 50 bytes less are a size class less in Redis's allocator.
 local function parse(text)
-  local v, created, last, idle, abs, bytes, class, user =
-    string.match(text, '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%S+) (%S+)$')
+  local id, v, created, last, idle, abs, bytes, class, user, auth =
+    string.match(text, '^(%S+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%S+) (%S+) (%S+)$')
+  created = tonumber(created)
   local m = {
-    v = tonumber(v), created = tonumber(created), last = tonumber(last), idle = tonumber(idle), abs = tonumber(abs),
+    id = id, v = tonumber(v), created = created, last = created + last, idle = tonumber(idle), abs = created + abs,
     bytes = tonumber(bytes), class = class, user = user ~= '-' and user or nil,
+    auth = auth ~= '-' and created + auth or nil,
   }
   m.expires = math.min(m.last + m.idle, m.abs)
   return m
 end
 
 local function write(key, m)
-  redis.call('HSET', key, 'm', string.format('%d %d %d %d %d %d %s %s',
-    m.v, m.created, m.last, m.idle, m.abs, m.bytes, m.class, m.user or '-'))
+  local auth = m.auth and string.format('%d', math.max(0, m.auth - m.created)) or '-'
+  redis.call('HSET', key, 'm', string.format('%s %d %d %d %d %d %d %s %s %s', m.id, m.v, m.created,
+    m.last - m.created, m.idle, m.abs - m.created, m.bytes, m.class, m.user or '-', auth))
 end
 
--- The session of an id, through the aliases that rotations left.
+-- The session of an id, through the aliases that rotations left, however many: an id that stood for nothing could not be
+-- logged out. There is no circle, for new ids are fresh.
 local function find(id)
-  for _ = 1, 16 do
+  while true do
     local key = base .. 's:' .. id
     local text = redis.call('HGET', key, 'm')
     if text then return id, key, parse(text) end
@@ -81,15 +87,33 @@ local function tell(kind, id, m, c, more)
   redis.call('SPUBLISH', KEYS[3], entry .. ' ' .. text)
 end
 
--- `n` holds each user with the latest expiry of their sessions.
-local function index_user(user)
-  local latest = redis.call('ZREVRANGE', base .. 'u:' .. user, 0, 0, 'WITHSCORES')
-  if latest[1] then
-    redis.call('ZADD', base .. 'n', latest[2], user)
-    keep(base .. 'n', latest[2] + KEEP)
-  else
-    redis.call('ZREM', base .. 'n', user)
+-- `u` lists the sessions of all users of the bucket, in the order of its members: the user's hash, then the session's
+-- id without its label. One key for all of them takes a third of the memory that one for each would.
+local label = string.match(base, '{(..)}')
+local HASH = 16 -- the length of a user's hash
+
+local function member(user, id)
+  return user .. string.sub(id, 3)
+end
+
+local function ids_of(user)
+  local ids = redis.call('ZRANGEBYLEX', base .. 'u', '[' .. user, '(' .. user .. '~')
+  for i, one in ipairs(ids) do ids[i] = label .. string.sub(one, HASH + 1) end
+  return ids
+end
+
+-- The sessions of a user with what `m` says of them, those that end first first.
+local function sessions_of(user)
+  local sessions = {}
+  for _, id in ipairs(ids_of(user)) do
+    local text = redis.call('HGET', base .. 's:' .. id, 'm')
+    if text then sessions[#sessions + 1] = {id = id, m = parse(text)} end
   end
+  table.sort(sessions, function(a, b)
+    if a.m.expires ~= b.m.expires then return a.m.expires < b.m.expires end
+    return a.id < b.id
+  end)
+  return sessions
 end
 
 local function index(id, key, m)
@@ -98,18 +122,27 @@ local function index(id, key, m)
   redis.call('ZADD', x, m.expires, id)
   keep(x, m.expires + KEEP)
   if m.user then
-    local u = base .. 'u:' .. m.user
-    redis.call('ZADD', u, m.expires, id)
-    keep(u, m.expires + GRACE)
-    index_user(m.user)
+    redis.call('ZADD', base .. 'u', 0, member(m.user, id))
+    keep(base .. 'u', m.expires + KEEP)
+    -- `n` holds each user with the latest expiry of their sessions.
+    redis.call('ZADD', base .. 'n', 'GT', m.expires, m.user)
+    keep(base .. 'n', m.expires + KEEP)
   end
 end
 
 local function unindex(id, m)
   redis.call('ZREM', base .. 'x:' .. m.class, id)
   if m.user then
-    redis.call('ZREM', base .. 'u:' .. m.user, id)
-    index_user(m.user)
+    redis.call('ZREM', base .. 'u', member(m.user, id))
+    if tonumber(redis.call('ZSCORE', base .. 'n', m.user) or 0) <= m.expires then
+      local left = sessions_of(m.user)
+      local last = left[#left]
+      if last then
+        redis.call('ZADD', base .. 'n', last.m.expires, m.user)
+      else
+        redis.call('ZREM', base .. 'n', m.user)
+      end
+    end
   end
 end
 

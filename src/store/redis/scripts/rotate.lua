@@ -33,7 +33,7 @@ if ARGV[11] == '1' then
 end
 
 local c = core(key)
-c.id = new
+m.id = new
 local kin = {old}
 for _, former in ipairs(c.kin or {}) do
   if #kin < KIN then kin[#kin + 1] = former end
@@ -45,7 +45,7 @@ for i, list in ipairs({'roles', 'permissions'}) do
     c[list] = #values > 0 and values or nil
   end
 end
-if ARGV[8] == '1' and c.user then c.authenticated_at = now end
+if ARGV[8] == '1' and c.user then m.auth = now end
 redis.call('HSET', key, 'c', cjson.encode(c))
 
 m.v = m.v + 1

@@ -1,11 +1,7 @@
 #!lua flags=no-writes
--- A user's live sessions. KEYS: user, channel of invalidations. ARGV: tag.
-local base = string.match(KEYS[1], '^.*{..}:')
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+-- A user's live sessions. KEYS: users' sessions, channels. ARGV: tag, hash of the user.
 local sessions = {}
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. string.format('%d', now), '+inf')) do
-  local fields = redis.call('HGETALL', base .. 's:' .. id)
-  if #fields > 0 then sessions[#sessions + 1] = {id, fields} end
+for _, one in ipairs(sessions_of(ARGV[2])) do
+  if now < one.m.expires then sessions[#sessions + 1] = {one.id, redis.call('HGETALL', base .. 's:' .. one.id)} end
 end
-return cmsgpack.pack({ARGV[1], now, 'ok', sessions})
+return answer('ok', sessions)
