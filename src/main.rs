@@ -10,6 +10,11 @@ use cloakroom::cli::{Failure, client, config_cmd, dev, serve, token};
 use cloakroom::http;
 use cloakroom::session::{Clock as _, SystemClock};
 
+/// Answers are made of many small pieces; the system's allocator took about a tenth of a request's time, this one half of
+/// that.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     match run(Cli::parse().command).await {

@@ -210,23 +210,25 @@ fn begin(core: Core, gate: &Gate, readiness: &Readiness) -> Background {
 
 /// Leads requests to one service until another is there. Cheap to clone.
 #[derive(Clone)]
-struct Gate {
+struct Gate(Arc<Doors>);
+
+struct Doors {
     waiting: Front,
-    open: Arc<OnceLock<Front>>,
+    open: OnceLock<Front>,
 }
 
 impl Gate {
     fn new(waiting: Front) -> Self {
-        Self {
+        Self(Arc::new(Doors {
             waiting,
-            open: Arc::default(),
-        }
+            open: OnceLock::new(),
+        }))
     }
 
     /// From now on requests go to `service`.
     fn open(&self, service: Front) {
         // There is one core: nothing opens the gate twice.
-        let _ = self.open.set(service);
+        let _ = self.0.open.set(service);
     }
 }
 
@@ -241,9 +243,6 @@ impl Service<Request<Incoming>> for Gate {
     }
 
     fn call(&mut self, request: Request<Incoming>) -> Self::Future {
-        match self.open.get() {
-            Some(service) => service.clone().call(request),
-            None => self.waiting.call(request),
-        }
+        self.0.open.get().unwrap_or(&self.0.waiting).answer(request)
     }
 }

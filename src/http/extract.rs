@@ -79,7 +79,7 @@ async fn json_bytes(request: Request<Body>, state: &ApiState) -> Result<Option<B
 }
 
 /// A body without a type is taken for JSON.
-fn has_json_type(headers: &HeaderMap) -> bool {
+pub(super) fn has_json_type(headers: &HeaderMap) -> bool {
     let Some(value) = headers.get(CONTENT_TYPE) else {
         return true;
     };

@@ -35,7 +35,7 @@ pub(super) const AUTH_PATH: &str = "/auth";
 
 /// The headers that are always there, if empty: a gateway that copies them thereby overwrites what the client may have
 /// sent under these names (S44).
-pub(super) const IDENTITY: [HeaderName; 6] = [
+pub(super) static IDENTITY: [HeaderName; 6] = [
     X_AUTH_USER,
     X_AUTH_SESSION,
     X_AUTH_ROLES,
@@ -229,7 +229,7 @@ impl Requirements {
             visitor.check_origin(state, &valid)?;
         }
         self.check(&valid)?;
-        let mut answer: HeaderMap = IDENTITY.into_iter().zip(identity(&valid.session)).collect();
+        let mut answer: HeaderMap = IDENTITY.iter().cloned().zip(identity(&valid.session)).collect();
         // What was judged by more than cookie, method and query must be judged again.
         if reuse == Reuse::Allowed && !judges_origin && visitor.is_judged_by_cookie_alone(state) {
             let reusable = self.reusable_for(state, &valid).as_millis();

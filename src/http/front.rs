@@ -1,17 +1,25 @@
 use std::convert::Infallible;
 use std::future::{Ready, ready};
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use axum::body::{Bytes, HttpBody};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::response::Response;
 use axum::routing::future::RouteFuture;
 use axum::{BoxError, Router};
 use futures_util::future::Either;
+use futures_util::stream;
 use http::Request;
+use http_body_util::{BodyExt as _, Collected};
+use tokio::time::{Instant, timeout};
 use tower_service::Service;
 
 use super::hits::Hits;
+
+type Answered = Result<Response, Infallible>;
+type AnsweredLater = Pin<Box<dyn Future<Output = Answered> + Send>>;
 
 /// The traffic listener's whole surface. Cheap to clone.
 #[derive(Clone)]
@@ -33,6 +41,44 @@ impl Front {
             router,
         }
     }
+
+    /// Answers a request: at once where memory can.
+    pub fn answer<B>(&self, request: Request<B>) -> <Self as Service<Request<B>>>::Future
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        if let Some(hits) = &self.hits {
+            if let Some(hit) = hits.answer(&request) {
+                return Either::Left(ready(Ok(hit)));
+            }
+            if hits.may_judge(&request) {
+                let judged = judge(Arc::clone(hits), self.router.clone(), request);
+                return Either::Right(Either::Left(Box::pin(judged)));
+            }
+        }
+        Either::Right(Either::Right(self.router.clone().call(request)))
+    }
+}
+
+/// Reads the body before the routes see the request.
+async fn judge<B>(hits: Arc<Hits>, mut router: Router, request: Request<B>) -> Answered
+where
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let started = Instant::now();
+    let (head, body) = request.into_parts();
+    let read = timeout(hits.patience(), body.collect()).await;
+    let Some(body) = read.ok().and_then(Result::ok).map(Collected::to_bytes) else {
+        // It broke off, or took too long: what to say to that is for the routes to know.
+        let broken = stream::iter([Err::<Bytes, _>(io::Error::from(io::ErrorKind::UnexpectedEof))]);
+        return router.call(Request::from_parts(head, Body::from_stream(broken))).await;
+    };
+    match hits.judge(&head, &body, started) {
+        Some(hit) => Ok(hit),
+        None => router.call(Request::from_parts(head, Body::from(body))).await,
+    }
 }
 
 impl<B> Service<Request<B>> for Front
@@ -42,7 +88,7 @@ where
 {
     type Response = Response;
     type Error = Infallible;
-    type Future = Either<Ready<Result<Response, Infallible>>, RouteFuture<Infallible>>;
+    type Future = Either<Ready<Answered>, Either<AnsweredLater, RouteFuture<Infallible>>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         // Neither memory nor a router is ever busy.
@@ -50,11 +96,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let hit = self.hits.as_ref().and_then(|hits| hits.answer(&request));
-        match hit {
-            Some(response) => Either::Left(ready(Ok(response))),
-            None => Either::Right(self.router.call(request)),
-        }
+        self.answer(request)
     }
 }
 

@@ -6,23 +6,28 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH, ORIGIN, STRICT_TRANSPORT_SECURITY};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_NONE_MATCH, ORIGIN, STRICT_TRANSPORT_SECURITY};
+use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
 use axum::response::Response;
 use tokio::time::Instant;
 
 use super::caller::Scope;
 use super::conditional;
+use super::extract::has_json_type;
 use super::forward::{self, AUTH_PATH};
 use super::middleware::{HSTS, Stack, X_REQUEST_ID};
 use super::rendered::{JSON, Object, Rendered};
 use super::state::ApiState;
-use super::v1::SESSION_PATH;
+use super::v1::{SESSION_PATH, VALIDATE_PATH, validate};
 use super::visitor;
 use crate::session::SessionId;
 
+/// The largest body that is read before it is known who asks, in bytes.
+const SMALL_BODY: usize = 8 * 1024;
 const TO_BE_SET: HeaderValue = HeaderValue::from_static("");
 
 /// Answers from memory.
@@ -32,6 +37,7 @@ pub(super) struct Hits {
     /// Heads with all that never changes; the rest is set in its place.
     auth_head: HeaderMap,
     session_head: HeaderMap,
+    judgement_head: HeaderMap,
 }
 
 /// What is asked, where it is something that memory may know.
@@ -76,9 +82,12 @@ impl Hits {
         };
         let mut session_head = head(&[CONTENT_TYPE, ETAG], SESSION_PATH);
         session_head.insert(CONTENT_TYPE, JSON);
+        let mut judgement_head = head(&[CONTENT_TYPE], VALIDATE_PATH);
+        judgement_head.insert(CONTENT_TYPE, JSON);
         Self {
             auth_head: head(&forward::IDENTITY, AUTH_PATH),
             session_head,
+            judgement_head,
             state,
             stack,
         }
@@ -96,12 +105,63 @@ impl Hits {
             Asked::Auth => self.auth(request.headers(), request.extensions()),
             Asked::Session(id) => self.session(id, request.headers(), request.extensions()),
         }));
-        let mut response = answered.ok().flatten()?;
-        let request_id = self.stack.request_id(request.headers());
-        response.headers_mut().insert(X_REQUEST_ID, request_id);
+        let response = answered.ok().flatten()?;
+        Some(self.finish(response, request.headers(), asked.route(), request.method(), started))
+    }
+
+    /// Whether it is a judgement of a token, which memory may have once its body is there.
+    pub(super) fn may_judge<B>(&self, request: &Request<B>) -> bool {
+        let (uri, headers) = (request.uri(), request.headers());
+        let length = headers
+            .get(CONTENT_LENGTH)
+            .and_then(|length| length.to_str().ok()?.parse().ok());
+        request.method() == Method::POST
+            && uri.path() == VALIDATE_PATH
+            && uri.query().is_none()
+            && !headers.contains_key(ORIGIN)
+            && length.is_some_and(|length: usize| length <= SMALL_BODY.min(self.state.settings().max_body))
+            && has_json_type(headers)
+            && self.stack.admits(headers)
+    }
+
+    /// How long the body may take.
+    pub(super) fn patience(&self) -> Duration {
+        self.state.settings().timeout
+    }
+
+    /// The judgement of the token in a body, where memory has it.
+    pub(super) fn judge(&self, head: &Parts, body: &[u8], started: Instant) -> Option<Response> {
+        let answered = catch_unwind(AssertUnwindSafe(|| {
+            let may = self.state.callers().recall(&head.headers) >= Some(Scope::Read);
+            may.then(|| validate::held(&self.state, body)).flatten()
+        }));
+        let object = answered.ok().flatten()?;
+        self.state.counters().accepted.inc();
+        let mut answer_head = self.judgement_head.clone();
+        if self
+            .stack
+            .demands_tls(&head.extensions, &head.headers, Some(VALIDATE_PATH))
+        {
+            answer_head.insert(STRICT_TRANSPORT_SECURITY, HSTS);
+        }
+        let response = answer(answer_head, Body::from(object.0));
+        Some(self.finish(response, &head.headers, VALIDATE_PATH, &head.method, started))
+    }
+
+    fn finish(
+        &self,
+        mut response: Response,
+        asked: &HeaderMap,
+        route: &str,
+        method: &Method,
+        started: Instant,
+    ) -> Response {
+        response
+            .headers_mut()
+            .insert(X_REQUEST_ID, self.stack.request_id(asked));
         self.stack
-            .observe(Some(asked.route()), request.method(), StatusCode::OK, started.elapsed());
-        Some(response)
+            .observe(Some(route), method, StatusCode::OK, started.elapsed());
+        response
     }
 
     fn auth(&self, headers: &HeaderMap, extensions: &Extensions) -> Option<Response> {

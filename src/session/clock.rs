@@ -41,19 +41,62 @@ pub(crate) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
+impl Timestamp {
+    /// The end of the year 9999, the last that RFC 3339 can write.
+    const LAST: u64 = 253_402_300_799_999;
+    const TEXT: usize = "2025-11-22T02:50:45.007Z".len();
+
+    /// The time in RFC 3339. By hand, for a session's JSON has five of them.
+    fn text(self) -> [u8; Self::TEXT] {
+        let millis = self.0.min(Self::LAST);
+        let (days, of_day) = (millis / 86_400_000, millis % 86_400_000);
+        let (year, month, day) = civil(days);
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        let fields = [
+            (0, 4, year),
+            (5, 2, month),
+            (8, 2, day),
+            (11, 2, of_day / 3_600_000),
+            (14, 2, of_day / 60_000 % 60),
+            (17, 2, of_day / 1_000 % 60),
+            (20, 3, of_day % 1_000),
+        ];
+        for (at, digits, mut value) in fields {
+            for place in (at..at + digits).rev() {
+                text[place] += u8::try_from(value % 10).unwrap_or_default();
+                value /= 10;
+            }
+        }
+        text
+    }
+}
+
+/// Year, month and day of a number of days after 1970-01-01 (Howard Hinnant, "chrono-compatible low-level date
+/// algorithms", `civil_from_days`): years begin in March, so that the leap day is the last one.
+fn civil(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468;
+    let (era, of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let from_march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 {
+        from_march + 3
+    } else {
+        from_march - 9
+    };
+    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let millis = i64::try_from(self.0).unwrap_or(i64::MAX);
-        match jiff::Timestamp::from_millisecond(millis) {
-            Ok(time) => write!(f, "{time:.3}"),
-            Err(_) => write!(f, "{}", jiff::Timestamp::MAX),
-        }
+        f.write_str(std::str::from_utf8(&self.text()).unwrap_or_default())
     }
 }
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        serializer.serialize_str(std::str::from_utf8(&self.text()).unwrap_or_default())
     }
 }
 
@@ -162,5 +205,15 @@ mod tests {
             "2025-11-22T02:50:45.007Z"
         );
         assert_eq!(Timestamp::from_millis(0).to_string(), "1970-01-01T00:00:00.000Z");
+        assert_eq!(Timestamp::from_millis(u64::MAX).to_string(), "9999-12-31T23:59:59.999Z");
+    }
+
+    #[test]
+    fn every_day_is_written_as_the_calendar_has_it() {
+        const DAY: u64 = 86_400_000;
+        for millis in (0..Timestamp::LAST).step_by(usize::try_from(DAY - 1_001).unwrap()) {
+            let expected = jiff::Timestamp::from_millisecond(i64::try_from(millis).unwrap()).unwrap();
+            assert_eq!(Timestamp::from_millis(millis).to_string(), format!("{expected:.3}"));
+        }
     }
 }

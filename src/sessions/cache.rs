@@ -266,7 +266,7 @@ impl Sessions {
 
     /// From the store of record, round L1.
     async fn read_strong(&self, id: SessionId) -> Result<Lookup> {
-        self.0.metrics.reads.with_label_values(&["strong"]).inc();
+        self.0.read_strong.inc();
         if self.has_ended(&id) {
             return Ok(Lookup::Missing);
         }

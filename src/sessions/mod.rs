@@ -109,8 +109,9 @@ struct Inner {
     stats: fleet::StatsCache,
     cache: Option<Cache>,
     sampler: Mutex<Option<Sampler>>,
-    /// Found beforehand: a hit looks no label up.
+    /// Found beforehand: what is counted with almost every request looks no label up.
     found_valid: IntCounter,
+    read_strong: IntCounter,
     recorded: binding::Recorded,
 }
 
@@ -124,6 +125,7 @@ impl Sessions {
             .map(|cache| Cache::new(cache, settings.redo_window, parts.metrics.clone()));
         let (cache, sampler) = made.unzip();
         let found_valid = parts.metrics.validations.with_label_values(&["valid"]);
+        let read_strong = parts.metrics.reads.with_label_values(&["strong"]);
         Self(Arc::new(Inner {
             settings,
             store: parts.store,
@@ -138,6 +140,7 @@ impl Sessions {
             cache,
             sampler: Mutex::new(sampler),
             found_valid,
+            read_strong,
             recorded: binding::Recorded::default(),
         }))
     }

@@ -9,13 +9,15 @@ mod fleet;
 mod rotate;
 mod sessions;
 mod users;
-mod validate;
+pub(super) mod validate;
 
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::state::ApiState;
 
+/// Where tokens are judged.
+pub(super) const VALIDATE_PATH: &str = "/v1/sessions/validate";
 /// One session.
 pub(super) const SESSION_PATH: &str = "/v1/sessions/{id}";
 /// The stream of events, which is exempt from the request timeout.

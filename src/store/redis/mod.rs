@@ -70,7 +70,7 @@ impl RedisStore {
         let keys = Keys::new(&options.prefix);
         let dialer = Arc::new(Dialer::new(options, metrics.clone()).map_err(StoreError::Unavailable)?);
         let router = Router::connect(dialer, metrics.clone()).await?;
-        let scripts = Scripts::new();
+        let scripts = Scripts::new(&metrics);
         layout::load_scripts(&router, &scripts).await;
         let bucket_key = layout::open(&router, &scripts, &keys, &*random).await?;
         layout::check_settings(&router).await;
@@ -102,14 +102,7 @@ impl RedisStore {
 
     /// Runs a script that concerns a bucket.
     async fn run(&self, call: BucketCall<'_>) -> Result<Done> {
-        let metrics = &self.0.metrics;
-        let name = call.script.name;
-        let timer = metrics.store_duration.with_label_values(&[name]).start_timer();
-        let outcome = self.0.router.call(&call.routed()).await;
-        timer.observe_duration();
-        let label = if outcome.is_ok() { "ok" } else { "failed" };
-        metrics.store_operations.with_label_values(&[name, label]).inc();
-        let answer = outcome?;
+        let answer = counted(call.script, self.0.router.call(&call.routed())).await?;
         Ok(Done {
             value: answer.value,
             node: answer.node,
@@ -120,22 +113,8 @@ impl RedisStore {
 
     /// Runs a script at one node, once: no redirect is followed and nothing is tried again.
     async fn run_at(&self, node: &Arc<Node>, call: BucketCall<'_>) -> Result<Done> {
-        let timer = self
-            .0
-            .metrics
-            .store_duration
-            .with_label_values(&[call.script.name])
-            .start_timer();
-        let outcome = self.0.router.call_at(node, &call.routed()).await;
-        timer.observe_duration();
-        let label = if outcome.is_ok() { "ok" } else { "failed" };
-        self.0
-            .metrics
-            .store_operations
-            .with_label_values(&[call.script.name, label])
-            .inc();
         Ok(Done {
-            value: outcome?,
+            value: counted(call.script, self.0.router.call_at(node, &call.routed())).await?,
             node: Arc::clone(node),
             asked: false,
             durable: None,
@@ -186,6 +165,18 @@ impl RedisStore {
     fn snapshot(&self, done: &Done, reply: &mut Reply<'_>, id: SessionId, head: &Head<'_>) -> Result<super::Snapshot> {
         codec::snapshot(reply, id, head.now).map_err(|error| self.distrust(done, error))
     }
+}
+
+/// Counts a call of a script, and measures it.
+async fn counted<T>(script: &Script, call: impl Future<Output = Result<T>>) -> Result<T> {
+    let timer = script.counters.duration.start_timer();
+    let outcome = call.await;
+    timer.observe_duration();
+    match outcome {
+        Ok(_) => script.counters.ok.inc(),
+        Err(_) => script.counters.failed.inc(),
+    }
+    outcome
 }
 
 /// A script call that concerns one bucket.

@@ -1,6 +1,9 @@
 use std::fmt::Write as _;
 
 use aws_lc_rs::digest;
+use prometheus::{Histogram, IntCounter};
+
+use crate::telemetry::Metrics;
 
 /// A Lua script and the digest by which Redis knows it.
 #[derive(Debug)]
@@ -8,11 +11,20 @@ pub(super) struct Script {
     pub(super) name: &'static str,
     pub(super) source: String,
     pub(super) sha: String,
+    pub(super) counters: Counters,
+}
+
+/// A script's metrics, found beforehand: a call looks no label up.
+#[derive(Debug)]
+pub(super) struct Counters {
+    pub(super) duration: Histogram,
+    pub(super) ok: IntCounter,
+    pub(super) failed: IntCounter,
 }
 
 impl Script {
     /// Puts a script together: its first line (the flags), the rooms it uses, and the rest of it.
-    fn new(name: &'static str, text: &str, rooms: &[&str]) -> Self {
+    fn new(name: &'static str, text: &str, rooms: &[&str], metrics: &Metrics) -> Self {
         let (flags, body) = text.split_once('\n').unwrap_or((text, ""));
         let source = [&[flags], rooms, &[body]].concat().join("\n");
         let hash = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, source.as_bytes());
@@ -20,7 +32,18 @@ impl Script {
             let _ = write!(hex, "{byte:02x}");
             hex
         });
-        Self { name, source, sha }
+        let outcome = |outcome| metrics.store_operations.with_label_values(&[name, outcome]);
+        let counters = Counters {
+            duration: metrics.store_duration.with_label_values(&[name]),
+            ok: outcome("ok"),
+            failed: outcome("failed"),
+        };
+        Self {
+            name,
+            source,
+            sha,
+            counters,
+        }
     }
 }
 
@@ -33,12 +56,13 @@ macro_rules! scripts {
         }
 
         impl Scripts {
-            pub(super) fn new() -> Self {
+            pub(super) fn new(metrics: &Metrics) -> Self {
                 Self {
                     $($name: Script::new(
                         stringify!($name),
                         include_str!(concat!("scripts/", stringify!($name), ".lua")),
                         &[$(include_str!(concat!("scripts/", $room, ".lua"))),*],
+                        metrics,
                     ),)*
                 }
             }
