@@ -126,7 +126,7 @@ impl<'a> Bench<'a> {
         let raw = Server::of(with_redis.start()).await;
         let (before, started) = (fleet.redis_cpu().await, Instant::now());
         tokio::time::sleep(options.turn).await;
-        let spent = fleet.redis_cpu().await - before;
+        let spent = fleet.redis_cpu().await.saturating_sub(before);
         Self {
             fleet,
             options,
@@ -227,8 +227,9 @@ impl<'a> Bench<'a> {
         let redis_before = self.fleet.redis_cpu().await;
         let before = server.program.cpu_time();
         let done = order.run().await;
-        let spent = micros(server.program.cpu_time() - before);
-        let redis_spent = micros(self.fleet.redis_cpu().await - redis_before) - self.idle_redis_cpu * done.seconds;
+        let spent = micros(server.program.cpu_time().saturating_sub(before));
+        let redis_spent =
+            micros(self.fleet.redis_cpu().await.saturating_sub(redis_before)) - self.idle_redis_cpu * done.seconds;
         #[expect(clippy::cast_precision_loss, reason = "a count of requests is small")]
         let requests = done.requests as f64;
         let turn = Turn {

@@ -38,10 +38,10 @@ fn main() {
 async fn measure(options: &Options) {
     let started = tokio::time::Instant::now();
     let fleet = fleet::Fleet::start(options).await;
-    let report = report::Report::new(options);
-    report.redis_memory(&memory::redis_bytes(&fleet, options).await);
-    report.costs(&costs::measure(&fleet, options).await);
-    report.destroy(&destroy::measure(&fleet, options).await);
-    report.resident(&memory::resident(&fleet, options).await);
-    report.finish(started.elapsed());
+    report::begin(options);
+    report::redis_memory(memory::redis_bytes(&fleet, options).await.as_ref());
+    report::costs(&costs::measure(&fleet, options).await);
+    report::destroy(&destroy::measure(&fleet, options).await);
+    report::resident(&memory::resident(&fleet, options).await);
+    report::finish(started.elapsed());
 }

@@ -48,7 +48,7 @@ impl Options {
     fn full() -> Self {
         Self {
             rounds: 7,
-            turn: Duration::from_millis(1_000),
+            turn: Duration::from_secs(1),
             warm: 1_000,
             written: 8_000,
             destroyed: 500,

@@ -1,4 +1,4 @@
-//! The outcome as Markdown.
+//! The outcome as Markdown, printed as it comes: a run that was cut short shows what it found.
 
 use std::time::Duration;
 
@@ -6,105 +6,100 @@ use crate::costs::{Against, Cost, Turn};
 use crate::memory::RedisBytes;
 use crate::options::Options;
 
-/// Prints as it goes, so that a run that was cut short shows what it found.
-pub(crate) struct Report;
+/// What the numbers are about.
+pub(crate) fn begin(options: &Options) {
+    println!("# What a request costs\n");
+    println!("{}, {}", today(), machine());
+    let Options {
+        rounds,
+        turn,
+        connections,
+        warm,
+        ..
+    } = options;
+    println!(
+        "{rounds} rounds, turns of {turn:?}, {connections} connections, {warm} warm sessions; medians over the rounds.\n"
+    );
+}
 
-impl Report {
-    pub(crate) fn new(options: &Options) -> Self {
-        println!("# What a request costs\n");
-        println!("{}, {}", today(), machine());
-        let Options {
-            rounds,
-            turn,
-            connections,
-            warm,
-            ..
-        } = options;
-        println!(
-            "{rounds} rounds, turns of {turn:?}, {connections} connections, {warm} warm sessions; medians over the rounds.\n"
+pub(crate) fn costs(costs: &[Cost]) {
+    if costs.is_empty() {
+        return;
+    }
+    println!("| request | CPU us | baseline | CPU us | ratio | bar | requests/s | baseline's | Redis CPU us |");
+    println!("|---|---|---|---|---|---|---|---|---|");
+    for cost in costs {
+        let cpu = median(&cost.turns, |turn| turn.cpu);
+        let ratio = median_of(
+            cost.turns
+                .iter()
+                .zip(&cost.baseline)
+                .map(|(own, base)| own.cpu / base.cpu),
         );
-        Self
-    }
-
-    pub(crate) fn costs(&self, costs: &[Cost]) {
-        if costs.is_empty() {
-            return;
-        }
-        println!("| request | CPU us | baseline | CPU us | ratio | bar | requests/s | baseline's | Redis CPU us |");
-        println!("|---|---|---|---|---|---|---|---|---|");
-        for cost in costs {
-            let cpu = median(&cost.turns, |turn| turn.cpu);
-            let ratio = median_of(
-                cost.turns
-                    .iter()
-                    .zip(&cost.baseline)
-                    .map(|(own, base)| own.cpu / base.cpu),
-            );
-            let against = match cost.against {
-                Against::Bare => "bare axum",
-                Against::RawGet => "axum + GET",
-            };
-            println!(
-                "| {} | {cpu:.1} | {against} | {:.1} | {ratio:.2} | {} | {:.0} | {:.0} | {:.1} |",
-                cost.name,
-                median(&cost.baseline, |turn| turn.cpu),
-                cost.bar.map_or_else(|| "-".to_owned(), |bar| format!("{bar:.1}")),
-                median(&cost.turns, |turn| turn.per_second),
-                median(&cost.baseline, |turn| turn.per_second),
-                median(&cost.turns, |turn| turn.redis_cpu),
-            );
-        }
-        let raw = costs.iter().find(|cost| cost.against == Against::RawGet);
-        if let Some(raw) = raw {
-            let redis = median(&raw.baseline, |turn| turn.redis_cpu);
-            println!(
-                "\nA raw GET costs Redis {redis:.1} us. Redis's CPU is that of all six nodes, without what they spend idle."
-            );
-        }
-        println!();
-    }
-
-    pub(crate) fn destroy(&self, delays: &[Duration]) {
-        if delays.is_empty() {
-            return;
-        }
-        let mut delays = delays.to_vec();
-        delays.sort_unstable();
-        let quantile = |hundredths: usize| delays[(delays.len() * hundredths / 100).min(delays.len() - 1)];
+        let against = match cost.against {
+            Against::Bare => "bare axum",
+            Against::RawGet => "axum + GET",
+        };
         println!(
-            "Destroy -> gone on 3 replicas (from the request to the last replica's first 404, {} sessions): \
+            "| {} | {cpu:.1} | {against} | {:.1} | {ratio:.2} | {} | {:.0} | {:.0} | {:.1} |",
+            cost.name,
+            median(&cost.baseline, |turn| turn.cpu),
+            cost.bar.map_or_else(|| "-".to_owned(), |bar| format!("{bar:.1}")),
+            median(&cost.turns, |turn| turn.per_second),
+            median(&cost.baseline, |turn| turn.per_second),
+            median(&cost.turns, |turn| turn.redis_cpu),
+        );
+    }
+    let raw = costs.iter().find(|cost| cost.against == Against::RawGet);
+    if let Some(raw) = raw {
+        let redis = median(&raw.baseline, |turn| turn.redis_cpu);
+        println!(
+            "\nA raw GET costs Redis {redis:.1} us. Redis's CPU is that of all six nodes, without what they spend idle."
+        );
+    }
+    println!();
+}
+
+pub(crate) fn destroy(delays: &[Duration]) {
+    if delays.is_empty() {
+        return;
+    }
+    let mut delays = delays.to_vec();
+    delays.sort_unstable();
+    let quantile = |hundredths: usize| delays[(delays.len() * hundredths / 100).min(delays.len() - 1)];
+    println!(
+        "Destroy -> gone on 3 replicas (from the request to the last replica's first 404, {} sessions): \
              p50 {:.2} ms, p99 {:.2} ms, at most {:.2} ms (bar: p99 10 ms).\n",
-            delays.len(),
-            millis(quantile(50)),
-            millis(quantile(99)),
-            millis(delays[delays.len() - 1]),
+        delays.len(),
+        millis(quantile(50)),
+        millis(quantile(99)),
+        millis(delays[delays.len() - 1]),
+    );
+}
+
+pub(crate) fn redis_memory(bytes: Option<&RedisBytes>) {
+    if let Some(bytes) = bytes {
+        println!(
+            "Redis: {:.0} B a session with all indexes, of which {:.0} B are the streams of events ({} sessions of as \
+                 many users; bar: 900 B); connect-redis's string for the same content, without any index: {:.0} B.\n",
+            bytes.ours, bytes.streams, bytes.sessions, bytes.express,
         );
     }
+}
 
-    pub(crate) fn redis_memory(&self, bytes: &Option<RedisBytes>) {
-        if let Some(bytes) = bytes {
-            println!(
-                "Redis: {:.0} B a session with all indexes, of which {:.0} B are the streams of events ({} sessions of as \
-                 many users; bar: 900 B); connect-redis's string for the same content, without any index: {:.0} B.\n",
-                bytes.ours, bytes.streams, bytes.sessions, bytes.express,
-            );
-        }
+pub(crate) fn resident(resident: &[(usize, u64)]) {
+    if resident.is_empty() {
+        return;
     }
+    let texts: Vec<String> = resident
+        .iter()
+        .map(|(sessions, bytes)| format!("{} MiB with {sessions}", bytes / (1 << 20)))
+        .collect();
+    println!("Resident memory by sessions in L1: {}.\n", texts.join(", "));
+}
 
-    pub(crate) fn resident(&self, resident: &[(usize, u64)]) {
-        if resident.is_empty() {
-            return;
-        }
-        let texts: Vec<String> = resident
-            .iter()
-            .map(|(sessions, bytes)| format!("{} MiB with {sessions}", bytes / (1 << 20)))
-            .collect();
-        println!("Resident memory by sessions in L1: {}.\n", texts.join(", "));
-    }
-
-    pub(crate) fn finish(&self, took: Duration) {
-        println!("Measured in {} s.", took.as_secs());
-    }
+pub(crate) fn finish(took: Duration) {
+    println!("Measured in {} s.", took.as_secs());
 }
 
 fn median(turns: &[Turn], what: impl Fn(&Turn) -> f64) -> f64 {

@@ -1,4 +1,3 @@
-use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -81,7 +80,12 @@ async fn pass(State(stack): State<Arc<Stack>>, request: Request, next: Next) -> 
         .as_ref()
         .and_then(|_| Cors::preflight(&method, request.headers(), route));
     let demands_tls = stack.demands_tls(request.extensions(), request.headers(), route);
-    let span = tracing::info_span!("request", request_id = %request_id, %method, route);
+    let span = tracing::info_span!(
+        "request",
+        request_id = request_id.as_str(),
+        method = method.as_str(),
+        route
+    );
 
     let mut response = match preflight {
         Some(answer) => answer,
@@ -250,9 +254,9 @@ impl RequestIds {
     }
 }
 
-impl fmt::Display for RequestId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.to_str().unwrap_or_default())
+impl RequestId {
+    fn as_str(&self) -> &str {
+        self.0.to_str().unwrap_or_default()
     }
 }
 
@@ -271,7 +275,7 @@ mod tests {
         let of = |text: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(X_REQUEST_ID, HeaderValue::from_bytes(text.as_bytes()).unwrap());
-            ids.of(&headers).to_string()
+            ids.of(&headers).as_str().to_owned()
         };
         assert_eq!(of("trace-1.2_X"), "trace-1.2_X");
         for bad in ["", "a b", "ü", "a\tb", &"x".repeat(129)] {
@@ -279,8 +283,8 @@ mod tests {
             assert!(is_request_id(made.as_bytes()) && made != bad, "{bad}");
         }
         assert_ne!(
-            ids.of(&HeaderMap::new()).to_string(),
-            ids.of(&HeaderMap::new()).to_string()
+            ids.of(&HeaderMap::new()).as_str().to_owned(),
+            ids.of(&HeaderMap::new()).as_str().to_owned()
         );
     }
 }

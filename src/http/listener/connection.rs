@@ -16,7 +16,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, interval_at, sleep_until, timeout_at};
-use tower::ServiceExt as _;
 use tower_service::Service;
 
 use super::activity::{Activity, Answer};
@@ -90,7 +89,8 @@ impl Connection {
                 request.extensions_mut().insert(OverTls);
             }
             let in_flight = requests.begin();
-            let response = service.clone().oneshot(request);
+            // Our services are always ready.
+            let response = service.clone().call(request);
             async move {
                 let response = response.await?;
                 Ok::<_, Infallible>(response.map(|body| Answer::new(body, in_flight)))

@@ -135,7 +135,7 @@ impl Listener {
         self.address
     }
 
-    /// Serves until the drain is over; gives how many connections had to be cut. Handlers find the peer's address in
+    /// Serves by a service that is always ready (a router is) until the drain is over; gives how many connections had to be cut. Handlers find the peer's address in
     /// the extension [`axum::extract::ConnectInfo`]. Dropped before, it cuts every connection at once.
     pub async fn serve<S>(self, service: S, drain: Drain) -> usize
     where

@@ -5,6 +5,7 @@ mod callers;
 mod events;
 mod faces;
 mod fleet;
+mod hits;
 mod issuing;
 mod limits;
 mod openapi;
@@ -25,6 +26,7 @@ use cloakroom::telemetry::Metrics;
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 const NOW: u64 = 1_800_000_000_000;
@@ -35,6 +37,7 @@ pub(crate) struct Api {
     pub(crate) clock: ManualClock,
     pub(crate) metrics: Metrics,
     pub(crate) draining: watch::Sender<bool>,
+    pub(crate) sessions: Sessions,
 }
 
 /// What a test may want to be otherwise.
@@ -43,6 +46,8 @@ pub(crate) struct Setup {
     pub(crate) settings: HttpSettings,
     pub(crate) store: Option<Arc<dyn SessionStore>>,
     pub(crate) cache: Option<CacheSettings>,
+    /// Whether the embedded store feeds L1, so that it answers.
+    pub(crate) fed: bool,
     pub(crate) binding: Binding,
 }
 
@@ -69,6 +74,7 @@ impl Default for Setup {
             settings: HttpSettings::default(),
             store: None,
             cache: None,
+            fed: false,
             binding: Binding::default(),
         }
     }
@@ -89,11 +95,10 @@ impl Api {
     pub(crate) fn with(setup: Setup) -> Self {
         let clock = ManualClock::new(Timestamp::from_millis(NOW));
         let shared_clock = Arc::new(clock.clone());
-        let embedded = || {
-            let store = MemoryStore::new(shared_clock.clone(), Arc::new(SystemRandom)).unwrap();
-            Arc::new(store) as Arc<dyn SessionStore>
-        };
-        let store = setup.store.unwrap_or_else(embedded);
+        let embedded = Arc::new(MemoryStore::new(shared_clock.clone(), Arc::new(SystemRandom)).unwrap());
+        let store = setup
+            .store
+            .unwrap_or_else(|| Arc::clone(&embedded) as Arc<dyn SessionStore>);
         let server = |name| ServerId::new(name).unwrap();
         let member = |name| Member {
             server_id: server(name),
@@ -125,12 +130,18 @@ impl Api {
             metrics: metrics.clone(),
         };
         let (draining, drain) = watch::channel(false);
-        let state = ApiState::new(Sessions::new(settings, parts), setup.callers, setup.settings, drain);
+        let sessions = Sessions::new(settings, parts);
+        if setup.fed {
+            let fed = sessions.clone();
+            tokio::spawn(async move { fed.keep_covered(embedded, CancellationToken::new()).await });
+        }
+        let state = ApiState::new(sessions.clone(), setup.callers, setup.settings, drain);
         Self {
             service: service(state),
             clock,
             metrics,
             draining,
+            sessions,
         }
     }
 
