@@ -98,8 +98,8 @@ impl Sessions {
         Ok(self.changed(snapshot))
     }
 
-    /// Adds to a session's activities.
-    pub async fn record_activity(&self, id: SessionId, action: String, metadata: JsonMap) -> Result<()> {
+    /// Adds to a session's activities and gives them, newest first.
+    pub async fn record_activity(&self, id: SessionId, action: String, metadata: JsonMap) -> Result<Vec<Activity>> {
         let operation = self.operation()?;
         Ok(self.0.store.record_activity(id, action, metadata, operation).await?)
     }

@@ -97,14 +97,14 @@ pub trait SessionStore: Send + Sync + 'static {
     /// The live sessions of a user.
     async fn sessions_of(&self, user: &UserId) -> Result<Vec<Snapshot>>;
 
-    /// Adds to a session's activities, of which the newest [`crate::session::MAX_ACTIVITIES`] are kept for 24 hours.
+    /// Adds to a session's activities, of which the newest [`crate::session::MAX_ACTIVITIES`] are kept for 24 hours; gives them, newest first.
     async fn record_activity(
         &self,
         id: SessionId,
         action: String,
         metadata: JsonMap,
         operation: OperationId,
-    ) -> Result<()>;
+    ) -> Result<Vec<Activity>>;
 
     /// A session's activities, newest first.
     async fn activities(&self, id: SessionId) -> Result<Vec<Activity>>;

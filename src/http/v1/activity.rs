@@ -62,7 +62,6 @@ pub(in crate::http) async fn record(
 ) -> Result<Json<Activities>, ApiError> {
     let action = input::action(body.action)?;
     let metadata = input::metadata(body.metadata.unwrap_or_default())?;
-    state.sessions().record_activity(id, action, metadata).await?;
-    let activities = state.sessions().activities(id).await?;
+    let activities = state.sessions().record_activity(id, action, metadata).await?;
     Ok(Json(Activities { activities }))
 }

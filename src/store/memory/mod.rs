@@ -163,7 +163,7 @@ impl SessionStore for MemoryStore {
         action: String,
         metadata: JsonMap,
         operation: OperationId,
-    ) -> Result<()> {
+    ) -> Result<Vec<Activity>> {
         self.lock(id.bucket()).record_activity(id, action, metadata, operation)
     }
 

@@ -69,10 +69,10 @@ impl State {
         action: String,
         metadata: JsonMap,
         operation: OperationId,
-    ) -> Result<()> {
+    ) -> Result<Vec<Activity>> {
         let id = self.live(id)?;
         if self.operations.answer(operation).is_some() {
-            return Ok(());
+            return self.activities(id);
         }
         let now = self.now;
         if let Some(record) = self.records.get_mut(&id) {
@@ -88,7 +88,7 @@ impl State {
             record.activities_until = now.plus(ACTIVITIES_KEPT);
         }
         self.operations.remember(now, operation, Answer::Changed);
-        Ok(())
+        self.activities(id)
     }
 
     pub(super) fn activities(&self, id: SessionId) -> Result<Vec<Activity>> {

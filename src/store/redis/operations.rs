@@ -149,6 +149,28 @@ impl RedisStore {
             .await
     }
 
+    /// The activities in an answer, as the scripts wrote them.
+    fn listed_activities(&self, done: &Done, tag: &str, id: SessionId) -> Result<Vec<Activity>> {
+        #[derive(serde::Deserialize)]
+        struct Stored {
+            at: u64,
+            action: String,
+            metadata: JsonMap,
+        }
+        let (_, mut reply) = self.told(done, tag)?;
+        let read = |text: &str| {
+            let stored: Stored = serde_json::from_str(text)
+                .map_err(|error| StoreError::Corrupt(format!("activity of session {id}: {error}")))?;
+            let at = Timestamp::from_millis(stored.at);
+            Ok(Activity {
+                action: stored.action,
+                at,
+                metadata: stored.metadata,
+            })
+        };
+        reply.texts()?.into_iter().map(read).collect()
+    }
+
     fn ended(&self, done: &Done, tag: &str) -> Result<Ended> {
         let (_, mut reply) = self.told(done, tag)?;
         let sessions: Vec<SessionId> = reply.parsed()?;
@@ -482,38 +504,20 @@ impl SessionStore for RedisStore {
         action: String,
         metadata: JsonMap,
         operation: OperationId,
-    ) -> Result<()> {
+    ) -> Result<Vec<Activity>> {
         let action = serde_json::Value::from(action).to_string();
         let metadata = serde_json::to_string(&metadata).map_err(|error| StoreError::Corrupt(error.to_string()))?;
         let most = MAX_ACTIVITIES.to_string();
         let arguments = [action.as_bytes(), metadata.as_bytes(), most.as_bytes()];
         let script = &self.0.scripts.record_activity;
         let (done, tag) = self.on_session(script, &id, Some(operation), false, &arguments).await?;
-        self.told(&done, &tag).map(|_| ())
+        self.listed_activities(&done, &tag, id)
     }
 
     async fn activities(&self, id: SessionId) -> Result<Vec<Activity>> {
-        #[derive(serde::Deserialize)]
-        struct Stored {
-            at: u64,
-            action: String,
-            metadata: JsonMap,
-        }
-        let (done, tag) = self
-            .on_session(&self.0.scripts.activities, &id, None, false, &[])
-            .await?;
-        let (_, mut reply) = self.told(&done, &tag)?;
-        let read = |text: &str| {
-            let stored: Stored = serde_json::from_str(text)
-                .map_err(|error| StoreError::Corrupt(format!("activity of session {id}: {error}")))?;
-            let at = Timestamp::from_millis(stored.at);
-            Ok(Activity {
-                action: stored.action,
-                at,
-                metadata: stored.metadata,
-            })
-        };
-        reply.texts()?.into_iter().map(read).collect()
+        let script = &self.0.scripts.activities;
+        let (done, tag) = self.on_session(script, &id, None, false, &[]).await?;
+        self.listed_activities(&done, &tag, id)
     }
 
     async fn end_bucket(&self, bucket: Bucket, before: Option<Timestamp>, limit: u32) -> Result<Step> {

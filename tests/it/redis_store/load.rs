@@ -240,11 +240,10 @@ async fn what_is_unknown_leaves_no_trace() {
                         .rotate(id, plain_rotation(new_id(id.bucket())), operation())
                         .await
                         .map(drop),
-                    4 => {
-                        store
-                            .record_activity(id, "look".to_owned(), [].into(), operation())
-                            .await
-                    }
+                    4 => store
+                        .record_activity(id, "look".to_owned(), [].into(), operation())
+                        .await
+                        .map(drop),
                     5 => store.migrate(id, super::server("server-b")).await.map(drop),
                     6 => store.confirm(id, Duration::from_secs(1)).await.map(drop),
                     _ => {

@@ -122,7 +122,8 @@ async fn a_full_redis_refuses_sessions_and_still_ends_them() {
             .map(drop),
         store
             .record_activity(ids[0], "look".to_owned(), [].into(), operation())
-            .await,
+            .await
+            .map(drop),
     ] {
         assert!(matches!(outcome, Err(StoreError::Unavailable(_))), "{outcome:?}");
     }

@@ -116,7 +116,7 @@ impl SessionStore for BrokenStore {
         _action: String,
         _metadata: JsonMap,
         _operation: OperationId,
-    ) -> Result<()> {
+    ) -> Result<Vec<Activity>> {
         Err(Self::error())
     }
 
