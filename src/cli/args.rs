@@ -51,7 +51,7 @@ pub enum Command {
     Config(ConfigCommand),
     /// Print the OpenAPI description of the HTTP API
     Openapi,
-    /// Ask a running service whether it is alive; for health checks of containers
+    /// Ask a running service whether it is ready (`/readyz`); for health checks of containers
     #[command(after_help = "Example:\n  cloakroom health --url http://127.0.0.1:9090")]
     Health(HealthArgs),
 }
