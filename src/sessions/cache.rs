@@ -1,31 +1,25 @@
 use std::cell::Cell;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use prometheus::IntCounter;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::measure::{MeasuredFeed, OwnChanges, Sampler};
 use super::{Error, Result, Sessions};
-use crate::coherence::message::Message;
 use crate::coherence::{
-    Answer, Begun, Bounds, Cover, Feed, Fill, L1, Limits, Miss, Pace, Product, Record, Served, Source, Transport,
+    Answer, Begun, Bounds, Feed, Fill, L1, Limits, Miss, Pace, Product, Record, Served, Source, Transport,
 };
 use crate::session::{Clock, Monotonic, Session, SessionId, Timestamp, Verdict};
-use crate::store::{Lookup, SessionStore, Snapshot, StoreError};
+use crate::store::{Lookup, Snapshot, StoreError};
 use crate::telemetry::Metrics;
 
 /// One hit of so many is held against the primary.
 const SAMPLE_EVERY: u64 = 256;
 /// So many samples may wait; more are passed over.
 const SAMPLES: usize = 8;
-/// How often the sampler looks whether L1 still answers with what the primary no longer has.
-const SAMPLE_POLL: Duration = Duration::from_millis(2);
-/// How many own changes are followed to their invalidation at a time.
-const FOLLOWED: usize = 256;
 /// How many ends are remembered (rule W3).
 const MAX_ENDS: usize = 1_000_000;
 
@@ -46,12 +40,12 @@ pub struct CacheSettings {
 
 /// A session in L1: what was read, and when.
 #[derive(Clone)]
-struct Held {
-    session: Arc<Session>,
+pub(super) struct Held {
+    pub(super) session: Arc<Session>,
     /// The store's time in the answer.
-    now: Timestamp,
+    pub(super) now: Timestamp,
     /// The time before the read was sent.
-    sent: Monotonic,
+    pub(super) sent: Monotonic,
 }
 
 impl Held {
@@ -85,7 +79,7 @@ impl From<Lookup> for Vouched {
     }
 }
 
-type SessionL1 = L1<SessionId, Held>;
+pub(super) type SessionL1 = L1<SessionId, Held>;
 
 /// This server's L1 with what is measured about it.
 pub(super) struct Cache {
@@ -435,100 +429,5 @@ fn record(snapshot: &Snapshot, sent: Monotonic, source: Source) -> Record<Sessio
         idle_left: session.expires_at.since(snapshot.now),
         absolute_left: session.absolute_expires_at.since(snapshot.now),
         source,
-    }
-}
-
-/// Own changes on their way, to measure how long their invalidations take.
-#[derive(Default)]
-struct OwnChanges(Mutex<HashMap<SessionId, Monotonic>>);
-
-impl OwnChanges {
-    fn begin(&self, id: &SessionId, now: Monotonic) {
-        let mut changes = self.0.lock();
-        if changes.len() >= FOLLOWED {
-            // Those that were never heard of: refused changes, or cover that was lost.
-            changes.clear();
-        }
-        changes.insert(*id, now);
-    }
-
-    fn heard(&self, id: &SessionId) -> Option<Monotonic> {
-        self.0.lock().remove(id)
-    }
-}
-
-/// L1 as the transport sees it, with the delay of invalidations measured.
-struct MeasuredFeed {
-    l1: Arc<SessionL1>,
-    own_changes: Arc<OwnChanges>,
-    metrics: Metrics,
-}
-
-impl Feed for MeasuredFeed {
-    fn cover(&self) -> &Cover {
-        self.l1.cover()
-    }
-
-    fn heard(&self, bucket: u16, message: &Message<'_>, now: Monotonic) {
-        self.l1.heard(bucket, message, now);
-        for id in message.ids::<SessionId>() {
-            if let Some(begun) = self.own_changes.heard(&id) {
-                self.metrics.invalidation_delay.observe(now.since(begun).as_secs_f64());
-            }
-        }
-    }
-}
-
-/// The live measure of the promise: holds a small share of the hits against the primary.
-pub(super) struct Sampler {
-    l1: Arc<SessionL1>,
-    taken: mpsc::Receiver<(SessionId, u64)>,
-    bound: Duration,
-    metrics: Metrics,
-}
-
-impl Sampler {
-    async fn run(mut self, store: &dyn SessionStore, clock: &dyn Clock) {
-        while let Some((id, served)) = self.taken.recv().await {
-            let Ok(lookup) = store.get(id).await else { continue };
-            self.metrics.staleness_samples.inc();
-            let present = match lookup {
-                Lookup::Found(snapshot) if snapshot.session.id == id => Some(snapshot.session.version),
-                _ => None,
-            };
-            if present == Some(served) {
-                continue;
-            }
-            self.follow(id, present, clock).await;
-        }
-    }
-
-    /// The primary has another state than the one that was served: follows how long L1 goes on answering with an older
-    /// one. That time is a lower bound of the staleness, for the change was made before it was seen.
-    async fn follow(&self, id: SessionId, present: Option<u64>, clock: &dyn Clock) {
-        let seen = clock.monotonic();
-        loop {
-            let looked = Cell::new(seen);
-            let read_clock = || {
-                looked.set(clock.monotonic());
-                looked.get()
-            };
-            let older = self
-                .l1
-                .lookup(&id, read_clock)
-                .is_ok_and(|served| present.is_none_or(|version| served.value.session.version < version));
-            let age = looked.get().since(seen);
-            if !older {
-                self.metrics.staleness_observed.observe(age.as_secs_f64());
-                return;
-            }
-            if age > self.bound {
-                tracing::error!(session_id = %id, ?age, "L1 answered with a state older than the staleness bound");
-                self.metrics.staleness_violations.inc();
-                self.metrics.staleness_observed.observe(age.as_secs_f64());
-                return;
-            }
-            tokio::time::sleep(SAMPLE_POLL).await;
-        }
     }
 }

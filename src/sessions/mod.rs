@@ -9,6 +9,7 @@ mod error;
 mod events;
 mod fleet;
 mod issue;
+mod measure;
 mod requests;
 mod touches;
 mod validate;
@@ -29,7 +30,8 @@ pub use requests::{
     RotateRequest, ServerInfo, Stats, ValidSession, Validation,
 };
 
-use cache::{Cache, Sampler};
+use cache::Cache;
+use measure::Sampler;
 
 use crate::cluster::{RedoLog, View};
 use crate::session::{Classes, Clock, Monotonic, Random, ServerId, Session, SessionId, Verdict};

@@ -6,8 +6,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::join_all;
 
+use super::calls::parse_id;
 use super::keys::slot_of_key;
-use super::operations::parse_id;
 use super::router::Call;
 use super::{BucketCall, Done, RedisStore, Result};
 use crate::cluster::{Leadership, Member, MemberState, Members, Membership};

@@ -5,6 +5,7 @@
 //!
 //! [`SessionStore`]: crate::store::SessionStore
 
+mod calls;
 mod codec;
 mod events;
 mod fleet;

@@ -4,7 +4,8 @@ use async_trait::async_trait;
 use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::mpsc;
 
-use super::{BucketCall, Done, RedisStore, Result, codec};
+use super::calls::flag;
+use super::{BucketCall, RedisStore, Result, codec};
 use crate::coherence::ConnectionId;
 use crate::session::clock_millis as millis;
 use crate::session::{
@@ -17,171 +18,6 @@ use crate::store::{
 
 /// How many commands of a batch are under way at a time.
 const BATCH_CONCURRENCY: usize = 128;
-
-/// The keys that a script on one session declares: the session, the channels, the operation.
-struct SessionKeys {
-    session: String,
-    invalidations: String,
-    events: String,
-}
-
-impl RedisStore {
-    fn session_keys(&self, id: &SessionId) -> SessionKeys {
-        let keys = &self.0.keys;
-        let bucket = id.bucket();
-        SessionKeys {
-            session: keys.session(id),
-            invalidations: keys.invalidations(bucket),
-            events: keys.events(bucket),
-        }
-    }
-
-    /// Runs a script on one session: the first arguments are the tag and the id.
-    async fn on_session(
-        &self,
-        script: &super::Script,
-        id: &SessionId,
-        operation: Option<OperationId>,
-        durable: bool,
-        arguments: &[&[u8]],
-    ) -> Result<(Done, String)> {
-        let keys = self.session_keys(id);
-        let text = id.text();
-        let operation_key = operation.map(|operation| self.0.keys.operation(id.bucket(), operation));
-        let tag = operation.map_or_else(|| text.as_str().to_owned(), |operation| operation.to_string());
-        let mut declared = vec![
-            keys.session.as_bytes(),
-            keys.invalidations.as_bytes(),
-            keys.events.as_bytes(),
-        ];
-        declared.extend(operation_key.as_ref().map(String::as_bytes));
-        let arguments = [&[tag.as_bytes(), text.as_str().as_bytes()], arguments].concat();
-        let call = BucketCall {
-            script,
-            bucket: id.bucket(),
-            keys: &declared,
-            arguments: &arguments,
-            durable,
-        };
-        let done = self.run(call).await?;
-        Ok((done, tag))
-    }
-
-    /// The session that an answer gives back under the id that it has now.
-    fn changed(&self, done: &Done, tag: &str) -> Result<Snapshot> {
-        let (head, mut reply) = self.told(done, tag)?;
-        let id = parse_id(reply.text()?)?;
-        self.snapshot(done, &mut reply, id, &head)
-    }
-
-    async fn look_up(&self, id: SessionId) -> Result<(Lookup, bool)> {
-        let (text, key) = (id.text(), self.0.keys.session(&id));
-        let arguments = [text.as_str().as_bytes(), text.as_str().as_bytes()];
-        let call = BucketCall {
-            script: &self.0.scripts.get,
-            bucket: id.bucket(),
-            keys: &[key.as_bytes()],
-            arguments: &arguments,
-            durable: false,
-        };
-        let done = self.run(call).await?;
-        Ok((self.looked_up(&done, text.as_str())?, done.asked))
-    }
-
-    /// Follows the aliases of a half-moved slot one by one: neither of its sides need have both an alias and what the
-    /// alias leads to.
-    async fn follow(&self, id: SessionId) -> Result<Lookup> {
-        let (mut id, mut replayed) = (id, false);
-        while let Some((target, is_over)) = self.alias(id).await? {
-            (id, replayed) = (target, replayed || is_over);
-            match self.look_up(id).await?.0 {
-                Lookup::Found(snapshot) if replayed => {
-                    let current = snapshot.session.id;
-                    return Ok(Lookup::Replayed { current });
-                }
-                Lookup::Missing => {}
-                found => return Ok(found),
-            }
-        }
-        Ok(Lookup::Missing)
-    }
-
-    /// Where an alias leads, and whether its grace is over.
-    async fn alias(&self, id: SessionId) -> Result<Option<(SessionId, bool)>> {
-        let (text, key) = (id.text(), self.0.keys.alias(&id));
-        let call = BucketCall {
-            script: &self.0.scripts.alias,
-            bucket: id.bucket(),
-            keys: &[key.as_bytes()],
-            arguments: &[text.as_str().as_bytes()],
-            durable: false,
-        };
-        let done = self.run(call).await?;
-        let (head, mut reply) = self.open(&done, text.as_str())?;
-        match head.status {
-            "ok" => Ok(Some((parse_id(reply.text()?)?, reply.flag()?))),
-            _ => Ok(None),
-        }
-    }
-
-    fn looked_up(&self, done: &Done, tag: &str) -> Result<Lookup> {
-        let (head, mut reply) = self.open(done, tag)?;
-        match head.status {
-            "found" => {
-                let found = parse_id(reply.text()?)?;
-                Ok(Lookup::Found(self.snapshot(done, &mut reply, found, &head)?))
-            }
-            "replayed" => Ok(Lookup::Replayed {
-                current: parse_id(reply.text()?)?,
-            }),
-            _ => Ok(Lookup::Missing),
-        }
-    }
-
-    async fn touch_with(&self, touch: &Touch, give_back: bool) -> Result<(Done, String)> {
-        let age = millis(touch.age).to_string();
-        let (from, to) = match &touch.migrate {
-            Some((from, to)) => (from.as_str(), to.as_str()),
-            None => ("", ""),
-        };
-        let arguments = [age.as_bytes(), from.as_bytes(), to.as_bytes(), flag(give_back)];
-        self.on_session(&self.0.scripts.touch, &touch.id, None, false, &arguments)
-            .await
-    }
-
-    /// The activities in an answer, as the scripts wrote them.
-    fn listed_activities(&self, done: &Done, tag: &str, id: SessionId) -> Result<Vec<Activity>> {
-        #[derive(serde::Deserialize)]
-        struct Stored {
-            at: u64,
-            action: String,
-            metadata: JsonMap,
-        }
-        let (_, mut reply) = self.told(done, tag)?;
-        let read = |text: &str| {
-            let stored: Stored = serde_json::from_str(text)
-                .map_err(|error| StoreError::Corrupt(format!("activity of session {id}: {error}")))?;
-            let at = Timestamp::from_millis(stored.at);
-            Ok(Activity {
-                action: stored.action,
-                at,
-                metadata: stored.metadata,
-            })
-        };
-        reply.texts()?.into_iter().map(read).collect()
-    }
-
-    fn ended(&self, done: &Done, tag: &str) -> Result<Ended> {
-        let (_, mut reply) = self.told(done, tag)?;
-        let sessions: Vec<SessionId> = reply.parsed()?;
-        let durable = done.durable.map(|reached| reached || sessions.is_empty());
-        Ok(Ended {
-            sessions,
-            kin: reply.parsed()?,
-            durable,
-        })
-    }
-}
 
 #[async_trait]
 impl SessionStore for RedisStore {
@@ -557,13 +393,4 @@ impl SessionStore for RedisStore {
     async fn ping(&self) -> Result<Timestamp> {
         super::layout::check(&self.0).await
     }
-}
-
-pub(super) fn flag(set: bool) -> &'static [u8] {
-    if set { b"1" } else { b"0" }
-}
-
-pub(super) fn parse_id(text: &str) -> Result<SessionId> {
-    text.parse()
-        .map_err(|_| StoreError::Corrupt(format!("session id `{text}`")))
 }
