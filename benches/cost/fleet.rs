@@ -9,7 +9,7 @@ use crate::load::{Connection, Order};
 use crate::options::Options;
 use crate::requests::{JWT_SECRET, Requests};
 use crate::support::process::Program;
-use crate::support::redis_cluster::{ClusterOptions, RedisCluster};
+use crate::support::redis_cluster::{ClusterNode, ClusterOptions, RedisCluster};
 use crate::support::wait::{SOON, eventually};
 
 /// A session as its creation gave it out.
@@ -75,7 +75,7 @@ pub(crate) struct Fleet {
 }
 
 impl Fleet {
-    pub(crate) async fn start(_options: &Options) -> Self {
+    pub(crate) async fn start() -> Self {
         let cluster = RedisCluster::start(ClusterOptions {
             // A busy machine is no reason for a failover.
             node_timeout: Duration::from_secs(15),
@@ -121,14 +121,9 @@ impl Fleet {
         Duration::from_secs_f64(seconds)
     }
 
-    /// The memory of the primaries, in bytes, and their keys.
-    pub(crate) async fn redis_memory(&self) -> (u64, u64) {
-        let (mut bytes, mut keys) = (0, 0);
-        for node in &self.cluster.nodes()[..3] {
-            bytes += node.used_memory().await;
-            keys += node.ask::<u64>(&["DBSIZE"]).await;
-        }
-        (bytes, keys)
+    /// The nodes that serve the slots.
+    pub(crate) fn primaries(&self) -> &[ClusterNode] {
+        &self.cluster.nodes()[..3]
     }
 }
 

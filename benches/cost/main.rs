@@ -37,7 +37,7 @@ fn main() {
 #[tokio::main]
 async fn measure(options: &Options) {
     let started = tokio::time::Instant::now();
-    let fleet = fleet::Fleet::start(options).await;
+    let fleet = fleet::Fleet::start().await;
     report::begin(options);
     report::redis_memory(memory::redis_bytes(&fleet, options).await.as_ref());
     report::costs(&costs::measure(&fleet, options).await);

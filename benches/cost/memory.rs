@@ -1,7 +1,5 @@
 //! What a session takes in Redis, and what sessions in L1 take in the program.
 
-use std::time::Duration;
-
 use redis::cluster::ClusterClient;
 
 use crate::fleet::{Fleet, Server};
@@ -24,11 +22,11 @@ pub(crate) async fn redis_bytes(fleet: &Fleet, options: &Options) -> Option<Redi
         return None;
     }
     let count = options.stored;
-    let (before, _) = settled(fleet).await;
+    let before = settled(fleet).await;
     fleet.make(0, count, options).await;
-    let (with_ours, _) = settled(fleet).await;
+    let with_ours = settled(fleet).await;
     let streams = stream_bytes(fleet).await;
-    let (before_express, _) = settled(fleet).await;
+    let before_express = settled(fleet).await;
     let client = ClusterClient::new(fleet.cluster.urls()).expect("the cluster's URLs");
     let mut connection = client.get_async_connection().await.expect("connect to the cluster");
     for user in 0..count {
@@ -44,7 +42,7 @@ pub(crate) async fn redis_bytes(fleet: &Fleet, options: &Options) -> Option<Redi
             .expect("SET");
     }
     drop(connection);
-    let (with_express, _) = settled(fleet).await;
+    let with_express = settled(fleet).await;
     let each = |bytes: u64| {
         #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
         let each = bytes as f64 / count as f64;
@@ -58,24 +56,28 @@ pub(crate) async fn redis_bytes(fleet: &Fleet, options: &Options) -> Option<Redi
     })
 }
 
-/// The memory of the primaries once it stands still: what lives only for seconds (remembered operations) is gone.
-async fn settled(fleet: &Fleet) -> (u64, u64) {
-    let mut last = fleet.redis_memory().await;
-    let mut quiet = 0;
-    loop {
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        let now = fleet.redis_memory().await;
-        quiet = if now.1 == last.1 { quiet + 1 } else { 0 };
-        last = now;
-        if quiet >= 5 {
-            return now;
+/// The memory of the primaries without what is remembered of operations: that goes by itself after half a minute, and
+/// sooner here, to save the time.
+async fn settled(fleet: &Fleet) -> u64 {
+    let mut bytes = 0;
+    for node in fleet.primaries() {
+        let mut connection = node.connect().await.expect("a connection");
+        for keys in node.keys("cloakroom:*:o:*").await.chunks(1_000) {
+            // Of many slots: no single command takes them all.
+            let mut pipeline = redis::pipe();
+            for key in keys {
+                pipeline.del(key).ignore();
+            }
+            let () = pipeline.query_async(&mut connection).await.expect("DEL");
         }
+        bytes += node.used_memory().await;
     }
+    bytes
 }
 
 async fn stream_bytes(fleet: &Fleet) -> u64 {
     let mut bytes = 0;
-    for node in &fleet.cluster.nodes()[..3] {
+    for node in fleet.primaries() {
         let mut connection = node.connect().await.expect("a connection");
         for key in node.keys("cloakroom:*:e").await {
             let usage: u64 = redis::cmd("MEMORY")

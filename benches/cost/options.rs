@@ -47,10 +47,11 @@ impl Options {
 
     fn full() -> Self {
         Self {
-            rounds: 7,
-            turn: Duration::from_secs(1),
+            // Short turns, for what disturbs a turn should disturb its baseline too.
+            rounds: 21,
+            turn: Duration::from_millis(400),
             warm: 1_000,
-            written: 8_000,
+            written: 4_000,
             destroyed: 500,
             stored: 20_000,
             held: [0, 10_000, 100_000],

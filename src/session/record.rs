@@ -127,7 +127,8 @@ impl Session {
 
     /// What the session takes in memory, about, in bytes: itself, and what a face makes of it.
     pub fn weight(&self) -> u32 {
-        const FIXED: u64 = 1_100;
+        // With the allocator's share: 10,000 sessions of 350 bytes took 38 MiB.
+        const FIXED: u64 = 2_300;
         let names = self
             .roles
             .iter()
