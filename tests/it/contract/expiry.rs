@@ -36,6 +36,9 @@ pub(crate) async fn a_touch_slides_the_deadline(f: &Fixture) {
     assert_eq!(touched.session.expires_at, touched.now.plus(idle));
     f.advance(idle / 2 + Duration::from_millis(100)).await;
     assert!(is_alive(&f.found(id).await), "it would have expired without the touch");
+    let step = f.store.sweep(id.bucket(), 10).await.unwrap();
+    assert_eq!(step.ended.sessions, [], "the sweep goes by the new deadline");
+    assert_eq!(f.store.count(id.bucket()).await.unwrap().by_class["normal"], 1);
     let all = f.store.touch_all(vec![touch(id), touch(id)]).await;
     assert!(matches!(all[..], [Ok(true), Ok(true)]), "{all:?}");
     f.advance(idle).await;

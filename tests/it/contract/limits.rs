@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloakroom::session::{SessionId, UserId};
-use cloakroom::store::{EndReason, EventKind, LimitPolicy, NewSession, StoreError, UserLimit};
+use cloakroom::store::{EndReason, EventKind, LimitPolicy, NewSession, StoreError, Touch, UserLimit};
 
 use super::events::next;
 use super::fixture::fresh_user;
@@ -77,7 +77,7 @@ pub(crate) async fn the_least_recently_used_makes_room(f: &Fixture) {
 
 pub(crate) async fn an_expired_session_takes_no_room(f: &Fixture) {
     let user = fresh_user();
-    let idle = Duration::from_millis(300);
+    let idle = Duration::from_secs(1);
     let short = f.short_session(&user, idle, Duration::from_mins(5));
     let expired = f.make(short).await.session.id;
     f.advance(idle).await;
@@ -86,6 +86,15 @@ pub(crate) async fn an_expired_session_takes_no_room(f: &Fixture) {
     assert!(created.ended.is_empty());
     assert_eq!(f.ids_of(&user).await, [new.id]);
     f.assert_unchangeable(expired).await;
+    let used_in_time = Touch {
+        age: Duration::from_millis(600),
+        ..touch(expired)
+    };
+    let outcome = f.store.touch(used_in_time).await;
+    assert!(
+        matches!(outcome, Err(StoreError::NotFound)),
+        "it would be one too many: {outcome:?}"
+    );
 }
 
 pub(crate) async fn the_limit_holds_under_concurrent_creates_when_refusing(f: &Fixture) {
