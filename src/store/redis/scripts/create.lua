@@ -17,7 +17,12 @@ local limit, policy, victims = tonumber(ARGV[11]), ARGV[12], {}
 if user and limit > 0 then
   for _, one in ipairs(sessions_of(user)) do
     one.rank = policy == 'end_oldest' and one.m.created or one.m.last
-    if now < one.m.expires then victims[#victims + 1] = one end
+    if now < one.m.expires then
+      victims[#victims + 1] = one
+    else
+      -- Cleared away, lest a late touch make it one too many.
+      expire(one.id, base .. 's:' .. one.id, one.m)
+    end
   end
   local present = #victims
   if present < limit then
