@@ -71,6 +71,11 @@ async fn settled(fleet: &Fleet) -> u64 {
             let () = pipeline.query_async(&mut connection).await.expect("DEL");
         }
         bytes += node.used_memory().await;
+        // The backlog for replicas fills up to its fixed size, whatever is written.
+        for buffers in ["mem_total_replication_buffers", "mem_clients_normal"] {
+            let held = node.info(buffers).await.and_then(|bytes| bytes.parse::<u64>().ok());
+            bytes -= held.unwrap_or_default();
+        }
     }
     bytes
 }

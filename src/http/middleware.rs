@@ -1,3 +1,4 @@
+use std::fmt::Write as _;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -249,7 +250,8 @@ impl RequestIds {
 
     fn make(&self) -> HeaderValue {
         let count = self.count.fetch_add(1, Ordering::Relaxed);
-        let text = format!("{}-{count:x}", self.start);
+        let mut text = String::with_capacity(self.start.len() + 17);
+        let _ = write!(text, "{}-{count:016x}", self.start);
         HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).unwrap_or_else(|_| HeaderValue::from_static("-"))
     }
 }
