@@ -6,9 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::requests::{CreateRequest, Freshness, Issued, RotateRequest};
 use super::{Error, Result, Sessions, alive, alive_or_not_found};
-use crate::session::{
-    Bucket, Class, ClassName, JsonMap, Keyring, OperationId, Session, SessionId, Token, UserId, data_bytes,
-};
+use crate::session::{Bucket, Class, ClassName, JsonMap, Keyring, Session, SessionId, Token, UserId, data_bytes};
 use crate::store::{End, EndReason, Lookup, NewSession, Rotation, Snapshot, StoreError};
 
 /// How often a log-in starts again because its anonymous session changed under it.
@@ -160,7 +158,7 @@ impl Sessions {
         kind: &str,
     ) -> Result<Issued> {
         let token = self.new_token(id.bucket())?;
-        let operation = OperationId::generate(&*self.0.random)?;
+        let operation = self.operation()?;
         let rotated = self
             .changing(id, self.0.store.rotate(id, rotation(token.id()), operation))
             .await?;
@@ -169,7 +167,7 @@ impl Sessions {
     }
 
     async fn make(&self, token: Token, new: NewSession) -> Result<Issued> {
-        let operation = OperationId::generate(&*self.0.random)?;
+        let operation = self.operation()?;
         let seen = self.0.redo.lineage();
         let class = new.class.clone();
         let created = self.0.store.create(new, operation).await?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::fleet::Fleet;
-use super::run::{Scenario, run};
+use super::run::{Figures, Scenario, run};
 use crate::support::chaos_proxy::ChaosProxy;
 use crate::support::redis_cluster::ClusterNode;
 use crate::support::wait::{SOON, eventually};
@@ -16,6 +16,15 @@ const NODE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A lease that was just renewed lets memory answer for most of the bound, whatever becomes of its connection.
 const LEASE_LEFT: Duration = Duration::from_millis(300);
+
+/// A fault that makes nothing stale has not struck.
+fn assert_struck(figures: &Figures) {
+    assert!(
+        figures.longest > LEASE_LEFT,
+        "the fault struck nothing: {:?}",
+        figures.longest
+    );
+}
 
 fn all_proxies(fleet: &Fleet, act: impl Fn(&ChaosProxy)) {
     fleet.cluster.nodes().iter().for_each(|node| act(node.proxy()));
@@ -56,11 +65,7 @@ async fn all_connections_are_held() {
         all_proxies(fleet, |proxy| proxy.hold(false));
     })
     .await;
-    assert!(
-        figures.longest > LEASE_LEFT,
-        "the fault struck nothing: {:?}",
-        figures.longest
-    );
+    assert_struck(&figures);
 }
 
 #[tokio::test]
@@ -72,11 +77,7 @@ async fn answers_vanish() {
         all_proxies(fleet, |proxy| proxy.swallow_replies(false));
     })
     .await;
-    assert!(
-        figures.longest > LEASE_LEFT,
-        "the fault struck nothing: {:?}",
-        figures.longest
-    );
+    assert_struck(&figures);
 }
 
 #[tokio::test]
