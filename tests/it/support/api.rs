@@ -1,15 +1,4 @@
-//! The traffic listener's routes, over the embedded store.
-
-mod bad_input;
-mod callers;
-mod events;
-mod faces;
-mod fleet;
-mod hits;
-mod issuing;
-mod limits;
-mod openapi;
-mod sessions;
+//! The traffic listener's routes without a socket, over the embedded store, by a clock that the test moves.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +8,7 @@ use axum::http::{HeaderMap, Request, StatusCode};
 use cloakroom::cluster::{Member, MemberState, Members, View};
 use cloakroom::http::caller::CallerAuth;
 use cloakroom::http::{ApiState, Front, HttpSettings, service};
-use cloakroom::session::{Classes, ManualClock, Monotonic, ServerId, SystemRandom, Timestamp};
+use cloakroom::session::{Classes, ManualClock, Monotonic, Random, ServerId, SystemRandom, Timestamp};
 use cloakroom::sessions::{Binding, CacheSettings, MigrationPolicy, Parts, Sessions, Settings};
 use cloakroom::store::{MemoryStore, SessionStore};
 use cloakroom::telemetry::Metrics;
@@ -29,7 +18,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-const NOW: u64 = 1_800_000_000_000;
+pub(crate) const NOW: u64 = 1_800_000_000_000;
 
 /// A server without a socket.
 pub(crate) struct Api {
@@ -49,6 +38,7 @@ pub(crate) struct Setup {
     /// Whether the embedded store feeds L1, so that it answers.
     pub(crate) fed: bool,
     pub(crate) binding: Binding,
+    pub(crate) random: Arc<dyn Random>,
 }
 
 impl Setup {
@@ -76,6 +66,7 @@ impl Default for Setup {
             cache: None,
             fed: false,
             binding: Binding::default(),
+            random: Arc::new(SystemRandom),
         }
     }
 }
@@ -125,7 +116,7 @@ impl Api {
         let parts = Parts {
             store,
             clock: shared_clock,
-            random: Arc::new(SystemRandom),
+            random: setup.random,
             view: watch::channel(view).1,
             metrics: metrics.clone(),
         };

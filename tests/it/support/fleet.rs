@@ -1,16 +1,5 @@
 //! Three real `cloakroom serve` processes over a real Redis Cluster, asked by HTTP.
 
-mod atomicity;
-mod bad_input;
-mod drain;
-mod events;
-mod limit;
-mod logout;
-mod outage;
-mod roles;
-mod sharing;
-mod startup;
-
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -24,59 +13,59 @@ use serde_json::{Value, json};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
-use crate::support::audit::{Audit, audit};
-use crate::support::ports::free_address;
-use crate::support::process::Program;
-use crate::support::redis_cluster::RedisCluster;
-use crate::support::unique_prefix;
-use crate::support::wait::{SOON, eventually};
+use super::audit::{Audit, audit};
+use super::ports::free_address;
+use super::process::Program;
+use super::redis_cluster::RedisCluster;
+use super::unique_prefix;
+use super::wait::{SOON, eventually};
 
 /// The staleness bound that the fleets promise: the default.
-const BOUND: Duration = Duration::from_secs(1);
-const SECRET: &str = "a secret of at least thirty-two bytes";
+pub(crate) const BOUND: Duration = Duration::from_secs(1);
+pub(crate) const SECRET: &str = "a secret of at least thirty-two bytes";
 /// How many fleets there are at a time: three processes each, whose timing is looked at.
 static FLEETS: Semaphore = Semaphore::const_new(2);
 /// How many requests a crowd has in flight.
-const CROWD: usize = 64;
+pub(crate) const CROWD: usize = 64;
 
 /// A fleet over one deployment; dropped, its processes are killed.
-struct Fleet {
-    replicas: Vec<Replica>,
-    prefix: String,
+pub(crate) struct Fleet {
+    pub(crate) replicas: Vec<Replica>,
+    pub(crate) prefix: String,
     _turn: SemaphorePermit<'static>,
 }
 
 /// One process and how to start it again.
-struct Replica {
-    program: Program,
-    arguments: Vec<String>,
-    id: String,
-    traffic: SocketAddr,
-    admin: SocketAddr,
-    client: Client,
-    credential: String,
+pub(crate) struct Replica {
+    pub(crate) program: Program,
+    pub(crate) arguments: Vec<String>,
+    pub(crate) id: String,
+    pub(crate) traffic: SocketAddr,
+    pub(crate) admin: SocketAddr,
+    pub(crate) client: Client,
+    pub(crate) credential: String,
 }
 
 /// An answer, read to its end.
-struct Answer {
-    status: u16,
-    headers: reqwest::header::HeaderMap,
-    text: String,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) text: String,
 }
 
 impl Fleet {
     /// Three replicas, ready, with settings beside those that they need.
-    async fn start(cluster: &RedisCluster, settings: &[(&str, &str)]) -> Self {
+    pub(crate) async fn start(cluster: &RedisCluster, settings: &[(&str, &str)]) -> Self {
         Self::listening("127.0.0.1", cluster, settings).await
     }
 
     /// The same on loopback by another name, under which the program does not know it: it takes leave of load
     /// balancers, and waits until they have noticed.
-    async fn behind_a_balancer(cluster: &RedisCluster, settings: &[(&str, &str)]) -> Self {
+    pub(crate) async fn behind_a_balancer(cluster: &RedisCluster, settings: &[(&str, &str)]) -> Self {
         Self::listening("[::ffff:127.0.0.1]", cluster, settings).await
     }
 
-    async fn listening(host: &str, cluster: &RedisCluster, settings: &[(&str, &str)]) -> Self {
+    pub(crate) async fn listening(host: &str, cluster: &RedisCluster, settings: &[(&str, &str)]) -> Self {
         let turn = FLEETS.acquire().await.unwrap();
         let prefix = unique_prefix();
         let urls = cluster.urls().join(",");
@@ -97,12 +86,12 @@ impl Fleet {
         }
     }
 
-    fn at(&self, index: usize) -> &Replica {
+    pub(crate) fn at(&self, index: usize) -> &Replica {
         &self.replicas[index % self.replicas.len()]
     }
 
     /// Asks `count` times, round the replicas, many at a time.
-    async fn crowd<T>(&self, count: usize, ask: impl AsyncFn(&Replica, usize) -> T) -> Vec<T> {
+    pub(crate) async fn crowd<T>(&self, count: usize, ask: impl AsyncFn(&Replica, usize) -> T) -> Vec<T> {
         let ask = &ask;
         stream::iter(0..count)
             .map(|number| async move { ask(self.at(number), number).await })
@@ -112,7 +101,7 @@ impl Fleet {
     }
 
     /// Waits until every replica has heard of all.
-    async fn know_each_other(&self) {
+    pub(crate) async fn know_each_other(&self) {
         for replica in &self.replicas {
             eventually(SOON, "a replica to know the fleet", async || {
                 let servers = replica.get("/v1/servers").await.json();
@@ -124,7 +113,7 @@ impl Fleet {
 
     /// Whether a condition comes to hold at every replica, for every request that is sent later than the staleness
     /// bound after now.
-    async fn all_show(&self, what: &str, shows: impl AsyncFn(&Replica) -> bool) {
+    pub(crate) async fn all_show(&self, what: &str, shows: impl AsyncFn(&Replica) -> bool) {
         let done = Instant::now();
         for replica in &self.replicas {
             loop {
@@ -140,7 +129,7 @@ impl Fleet {
     }
 
     /// Stops all, which succeeds, and holds all keys against each other.
-    async fn finish(self, cluster: &RedisCluster) -> Audit {
+    pub(crate) async fn finish(self, cluster: &RedisCluster) -> Audit {
         for replica in &self.replicas {
             replica.program.terminate();
         }
@@ -154,7 +143,7 @@ impl Fleet {
 }
 
 impl Replica {
-    fn start(id: &str, host: &str, settings: &[(&str, &str)]) -> Self {
+    pub(crate) fn start(id: &str, host: &str, settings: &[(&str, &str)]) -> Self {
         let (traffic, admin) = (free_address(), free_address());
         let mut arguments: Vec<String> = ["serve", "--server-id", id, "--listen"].map(str::to_owned).into();
         arguments.push(format!("{host}:{}", traffic.port()));
@@ -174,13 +163,13 @@ impl Replica {
     }
 
     /// A new process in the place of one that has ended.
-    async fn restart(&mut self) {
+    pub(crate) async fn restart(&mut self) {
         assert!(self.program.exit_status().is_some(), "{} still runs", self.id);
         self.program = run(&self.arguments);
         self.until_ready().await;
     }
 
-    async fn until_ready(&self) {
+    pub(crate) async fn until_ready(&self) {
         let what = format!("{} to be ready", self.id);
         eventually(SOON, &what, async || {
             let ended = self.program.exit_status();
@@ -191,18 +180,18 @@ impl Replica {
     }
 
     /// The status of `/readyz`; nothing where nobody listens.
-    async fn readiness(&self) -> Option<u16> {
+    pub(crate) async fn readiness(&self) -> Option<u16> {
         let url = format!("http://{}/readyz", self.admin);
         Some(self.client.get(url).send().await.ok()?.status().as_u16())
     }
 
     /// A request with nothing on it.
-    fn request(&self, method: &str, path: &str) -> RequestBuilder {
+    pub(crate) fn request(&self, method: &str, path: &str) -> RequestBuilder {
         let method = Method::from_bytes(method.as_bytes()).unwrap();
         self.client.request(method, format!("http://{}{path}", self.traffic))
     }
 
-    async fn try_call(&self, method: &str, path: &str, body: Option<&Value>) -> reqwest::Result<Answer> {
+    pub(crate) async fn try_call(&self, method: &str, path: &str, body: Option<&Value>) -> reqwest::Result<Answer> {
         let mut request = self.request(method, path).header("authorization", &self.credential);
         if let Some(body) = body {
             request = request.json(body);
@@ -210,35 +199,35 @@ impl Replica {
         Answer::of(request).await
     }
 
-    async fn call(&self, method: &str, path: &str, body: Value) -> Answer {
+    pub(crate) async fn call(&self, method: &str, path: &str, body: Value) -> Answer {
         let answer = self.try_call(method, path, Some(&body)).await;
         answer.unwrap_or_else(|error| panic!("{}: {method} {path}: {error:?}", self.id))
     }
 
-    async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         let answer = self.try_call("GET", path, None).await;
         answer.unwrap_or_else(|error| panic!("{}: GET {path}: {error:?}", self.id))
     }
 
-    async fn delete(&self, path: &str) -> Answer {
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
         let answer = self.try_call("DELETE", path, None).await;
         answer.unwrap_or_else(|error| panic!("{}: DELETE {path}: {error:?}", self.id))
     }
 
     /// A new session: its path and its token.
-    async fn create(&self, body: Value) -> (String, String) {
+    pub(crate) async fn create(&self, body: Value) -> (String, String) {
         self.call("POST", "/v1/sessions", body).await.expect(201).issued()
     }
 
     /// A face that takes the session's own credential.
-    async fn as_browser(&self, path: &str, token: &str) -> Answer {
+    pub(crate) async fn as_browser(&self, path: &str, token: &str) -> Answer {
         let request = self
             .request("GET", path)
             .header("cookie", format!("__Host-cloakroom={token}"));
         Answer::of(request).await.unwrap()
     }
 
-    async fn validate(&self, token: &str) -> Value {
+    pub(crate) async fn validate(&self, token: &str) -> Value {
         let body = json!({"token": token, "touch": false});
         self.call("POST", "/v1/sessions/validate", body)
             .await
@@ -246,12 +235,12 @@ impl Replica {
             .json()
     }
 
-    async fn is_valid(&self, token: &str) -> bool {
+    pub(crate) async fn is_valid(&self, token: &str) -> bool {
         self.validate(token).await["valid"] == true
     }
 
     /// Neither panics nor internal errors are in the log.
-    fn has_kept_calm(&self) {
+    pub(crate) fn has_kept_calm(&self) {
         for line in self.program.output() {
             assert!(!line.contains("panicked"), "{}: {line}", self.id);
             assert!(!line.contains("\"level\":\"ERROR\""), "{}: {line}", self.id);
@@ -260,7 +249,7 @@ impl Replica {
 }
 
 impl Answer {
-    async fn of(request: RequestBuilder) -> reqwest::Result<Self> {
+    pub(crate) async fn of(request: RequestBuilder) -> reqwest::Result<Self> {
         let response = request.send().await?;
         Ok(Self {
             status: response.status().as_u16(),
@@ -270,14 +259,14 @@ impl Answer {
     }
 
     #[track_caller]
-    fn expect(self, status: u16) -> Self {
+    pub(crate) fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{}", self.text);
         self
     }
 
     /// An error of the contract's form.
     #[track_caller]
-    fn problem(self, status: u16, code: &str) -> Self {
+    pub(crate) fn problem(self, status: u16, code: &str) -> Self {
         let answer = self.expect(status);
         assert_eq!(answer.header("content-type"), "application/problem+json");
         assert_eq!(answer.json()["code"], code, "{}", answer.text);
@@ -286,37 +275,37 @@ impl Answer {
 
     /// The answer to a question that cannot be answered at present.
     #[track_caller]
-    fn unavailable(self) -> Self {
+    pub(crate) fn unavailable(self) -> Self {
         let answer = self.problem(503, "store_unavailable");
         assert_eq!(answer.header("retry-after"), "1");
         assert!(!answer.headers.contains_key("set-cookie"));
         answer
     }
 
-    fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 
     #[track_caller]
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("{error}: {}", self.text))
     }
 
     /// The path and the token of a session that was made or rotated.
-    fn issued(self) -> (String, String) {
+    pub(crate) fn issued(self) -> (String, String) {
         let body = self.json();
         let id = body["session"]["id"].as_str().unwrap();
         (format!("/v1/sessions/{id}"), body["token"].as_str().unwrap().to_owned())
     }
 }
 
-fn run(arguments: &[String]) -> Program {
+pub(crate) fn run(arguments: &[String]) -> Program {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     Program::cloakroom(&arguments, &[])
 }
 
 /// A caller's credential, signed with the shared secret.
-fn jwt(scope: &str) -> String {
+pub(crate) fn jwt(scope: &str) -> String {
     let claims = claims(scope);
     encode(
         &Header::default(),
@@ -326,11 +315,11 @@ fn jwt(scope: &str) -> String {
     .unwrap()
 }
 
-fn claims(scope: &str) -> Value {
+pub(crate) fn claims(scope: &str) -> Value {
     json!({"aud": "cloakroom", "exp": SystemClock.now().as_millis() / 1000 + 600, "scope": scope})
 }
 
 /// A text as a segment of a path.
-fn segment(text: &str) -> String {
+pub(crate) fn segment(text: &str) -> String {
     utf8_percent_encode(text, NON_ALPHANUMERIC).to_string()
 }
