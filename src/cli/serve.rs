@@ -81,7 +81,7 @@ fn warn_of_what_is_not_for_production(config: &Config) {
              and other replicas do not see them; set redis.urls"
         );
     }
-    if !config.jwt.is_configured() {
+    if !config.authenticates_callers() {
         tracing::warn!(
             listen = %config.server.listen,
             "callers are not authenticated: every caller on this host counts as admin; set jwt.secret or jwt.jwks_url"
