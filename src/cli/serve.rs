@@ -76,7 +76,7 @@ async fn open_core(config: &Config, settings: Settings, frame: Frame) -> Result<
 }
 
 fn warn_of_what_is_not_for_production(config: &Config) {
-    if !config.jwt.is_configured() {
+    if !config.authenticates_callers() {
         tracing::warn!(
             listen = %config.server.listen,
             "callers are not authenticated: every caller on this host counts as admin; set jwt.secret or jwt.jwks_url"

@@ -58,12 +58,12 @@ impl SetCookie {
 
     /// As [`SetCookie::value`], for a cookie of another name and value with the same attributes.
     pub(crate) fn carrying(&self, name: &str, value: &str, life: Life, scheme: Option<Scheme>) -> String {
-        let mut line = format!("{name}={value}{}", self.attributes(scheme));
+        let mut header = format!("{name}={value}{}", self.attributes(scheme));
         if !self.browser_lifetime {
             let max_age = life.ends_at.since(life.now).min(self.longest).as_secs();
-            let _ = write!(line, "; Max-Age={max_age}");
+            let _ = write!(header, "; Max-Age={max_age}");
         }
-        line
+        header
     }
 
     /// The header's value that makes browsers drop the cookie: of the same name, path and domain (S30).

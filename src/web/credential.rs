@@ -4,6 +4,43 @@ use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 
 use super::cookie::{self, CookieCredential, SetCookie};
+use super::seal::Seal;
+
+/// What a request carries to open its session, not yet judged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Carried<'a> {
+    /// Nothing.
+    None,
+    /// What no honest client sends.
+    Refused,
+    /// The cookie's value.
+    Cookie(&'a str),
+    /// The token in `Authorization: Session <token>`.
+    Header(&'a str),
+}
+
+impl<'a> Carried<'a> {
+    /// The cookie of this name, or the header where that is enabled, never both (S05).
+    pub(crate) fn of(headers: &'a HeaderMap, cookie_name: &str, session_header: bool) -> Self {
+        let from_cookie = cookie::find(headers, cookie_name);
+        let from_header = if session_header { in_header(headers) } else { Self::None };
+        match (from_cookie, from_header) {
+            (CookieCredential::None, from_header) => from_header,
+            (CookieCredential::Value(value), Self::None) => Self::Cookie(value),
+            _ => Self::Refused,
+        }
+    }
+
+    /// The token; nothing where a signature is due and is not there or is wrong.
+    pub(crate) fn open(self, seal: &Seal) -> Credential<'a> {
+        match self {
+            Self::None => Credential::None,
+            Self::Refused => Credential::Refused,
+            Self::Cookie(value) => seal.open(value).map_or(Credential::Refused, Credential::Token),
+            Self::Header(token) => Credential::Token(Cow::Borrowed(token)),
+        }
+    }
+}
 
 /// What a request carries to open its session.
 #[derive(Debug, PartialEq, Eq)]
@@ -17,34 +54,15 @@ pub(crate) enum Credential<'a> {
 }
 
 impl<'a> Credential<'a> {
-    /// The cookie, or `Authorization: Session <token>` where that is enabled, never both (S05).
+    /// What the headers carry.
     pub(crate) fn of(headers: &'a HeaderMap, set_cookie: &SetCookie, session_header: bool) -> Self {
-        let from_cookie = cookie::find(headers, set_cookie.name());
-        let from_header = if session_header {
-            header_token(headers)
-        } else {
-            HeaderToken::None
-        };
-        match (from_cookie, from_header) {
-            (CookieCredential::None, HeaderToken::None) => Self::None,
-            (CookieCredential::None, HeaderToken::Token(token)) => Self::Token(Cow::Borrowed(token)),
-            (CookieCredential::Value(value), HeaderToken::None) => {
-                set_cookie.seal().open(value).map_or(Self::Refused, Self::Token)
-            }
-            _ => Self::Refused,
-        }
+        Carried::of(headers, set_cookie.name(), session_header).open(set_cookie.seal())
     }
 }
 
-enum HeaderToken<'a> {
-    None,
-    Token(&'a str),
-    Refused,
-}
-
 /// Another scheme is none of our business: gateways pass on what the application asks for.
-fn header_token(headers: &HeaderMap) -> HeaderToken<'_> {
-    let mut found = HeaderToken::None;
+fn in_header(headers: &HeaderMap) -> Carried<'_> {
+    let mut found = Carried::None;
     for value in headers.get_all(AUTHORIZATION) {
         let bytes = value.as_bytes();
         let scheme_ends = bytes.iter().position(|byte| *byte == b' ').unwrap_or(bytes.len());
@@ -53,8 +71,8 @@ fn header_token(headers: &HeaderMap) -> HeaderToken<'_> {
         }
         let token = std::str::from_utf8(&bytes[scheme_ends..]).map(str::trim);
         found = match (found, token) {
-            (HeaderToken::None, Ok(token)) => HeaderToken::Token(token),
-            _ => return HeaderToken::Refused,
+            (Carried::None, Ok(token)) => Carried::Header(token),
+            _ => return Carried::Refused,
         };
     }
     found
