@@ -25,7 +25,7 @@ pub(crate) fn write(habits: &[Habit], storage: &Path) {
     for (name, of) in [
         ("cloakroom:signal", (|mean, wave| mean * (1.0 + 0.02 * wave)) as fn(f64, f64) -> f64),
         ("cloakroom:signal:mean_1h", |mean, _| mean),
-        ("cloakroom:signal:deviation_1h", |mean, _| mean * 0.014),
+        ("cloakroom:signal:variation_1h", |mean: f64, _| if mean > 0.0 { 0.014 } else { 0.0 }),
     ] {
         let _ = writeln!(text, "# TYPE {name} gauge");
         for habit in habits {

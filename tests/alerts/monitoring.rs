@@ -9,7 +9,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::routing::post;
 use parking_lot::Mutex;
-use reqwest::Client;
+use reqwest::{Client, Url};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
@@ -70,7 +70,8 @@ impl Monitoring {
 
     async fn ask(&self, path: &str, parameters: &[(&str, String)]) -> Value {
         let url = format!("http://{}/api/v1/{path}", self.address);
-        let answer = self.client.get(url).query(parameters).send().await.unwrap();
+        let url = Url::parse_with_params(&url, parameters).unwrap();
+        let answer = self.client.get(url).send().await.unwrap();
         let answer: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
         assert_eq!(answer["status"], "success", "{path} {parameters:?}: {answer}");
         answer["data"].clone()
