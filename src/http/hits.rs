@@ -266,8 +266,8 @@ impl Hits {
     }
 
     fn judgement(&self, head: &Parts, body: &ValidateBody) -> Option<Response> {
-        let held = catch_unwind(AssertUnwindSafe(|| validate::held(&self.state, body)));
-        let object = held.ok().flatten()?;
+        let known = catch_unwind(AssertUnwindSafe(|| validate::held(&self.state, body)));
+        let object = known.ok().flatten()?;
         self.state.counters().accepted.inc();
         let mut answer_head = self.judgement_head.clone();
         if self
