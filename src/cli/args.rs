@@ -61,7 +61,7 @@ Examples:
   cloakroom serve --listen 127.0.0.1:8080
   CLOAKROOM_REDIS__URLS=redis://redis-0:6379 CLOAKROOM_JWT__SECRET_FILE=/run/secrets/jwt cloakroom serve
 
-Without jwt.secret, jwt.jwks_url or jwt.jwks_file callers cannot be authenticated, and only loopback is served.";
+Without jwt.secret, jwt.jwks_url, jwt.jwks_file or kubernetes.service_accounts callers cannot be authenticated, and only loopback is served.";
 
 const TOKEN_EXAMPLES: &str = "\
 Example:

@@ -32,10 +32,14 @@ pub fn check(loaded: Result<Loaded, ConfigError>, out: &mut impl Write) -> Resul
         1 => "redis, 1 url".to_owned(),
         count => format!("redis, {count} urls"),
     };
-    let callers = if config.jwt.is_configured() {
-        "authenticated by JWT"
-    } else {
-        "not authenticated, loopback only"
+    let callers = match (
+        config.jwt.is_configured(),
+        config.kubernetes.service_accounts.is_empty(),
+    ) {
+        (true, true) => "authenticated by JWT",
+        (true, false) => "authenticated by JWT or as service accounts of Kubernetes",
+        (false, false) => "authenticated as service accounts of Kubernetes",
+        (false, true) => "not authenticated, loopback only",
     };
     let tls = if config.tls.pair().is_some() { "https" } else { "http" };
     let classes: Vec<&str> = config.session.classes.keys().map(String::as_str).collect();

@@ -10,6 +10,7 @@ mod cookie;
 mod encryption;
 mod http;
 mod jwt;
+mod kubernetes;
 mod layers;
 mod log;
 mod migration;
@@ -40,6 +41,7 @@ pub use cookie::{CookiePreset, CookiePriority, CookieSettings, SameSite};
 pub use encryption::EncryptionSettings;
 pub use http::HttpSettings;
 pub use jwt::{JwtSettings, SHORTEST_JWT_SECRET};
+pub use kubernetes::{CallerScope, KubernetesSettings, ServiceAccount};
 pub use layers::{FlagValue, Sources};
 pub use log::{LogFormat, LogSettings};
 pub use migration::{MigrationPolicy, MigrationSettings};
@@ -69,6 +71,8 @@ pub struct Config {
     pub redis: RedisSettings,
     /// `jwt.*`.
     pub jwt: JwtSettings,
+    /// `kubernetes.*`.
+    pub kubernetes: KubernetesSettings,
     /// `token.*`.
     pub token: TokenSettings,
     /// `coherence.*`.
@@ -108,7 +112,7 @@ pub struct Loaded {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "callers cannot be authenticated, and {listen} is not a loopback address: \
-     set jwt.secret, jwt.jwks_url or jwt.jwks_file, or listen on 127.0.0.1"
+     set jwt.secret, jwt.jwks_url, jwt.jwks_file or kubernetes.service_accounts, or listen on 127.0.0.1"
 )]
 pub struct Unauthenticated {
     /// The address of the traffic listener.
@@ -140,12 +144,13 @@ impl Config {
     }
 
     /// Every section, in the order in which it is shown.
-    fn sections_mut(&mut self) -> [&mut dyn Section; 16] {
+    fn sections_mut(&mut self) -> [&mut dyn Section; 17] {
         [
             &mut self.server,
             &mut self.tls,
             &mut self.redis,
             &mut self.jwt,
+            &mut self.kubernetes,
             &mut self.token,
             &mut self.coherence,
             &mut self.session,
@@ -161,10 +166,15 @@ impl Config {
         ]
     }
 
+    /// Whether callers can prove who they are: by JWT or as a service account of Kubernetes.
+    pub fn authenticates_callers(&self) -> bool {
+        self.jwt.is_configured() || !self.kubernetes.service_accounts.is_empty()
+    }
+
     /// What `serve` demands beyond valid settings: authenticated callers, or loopback, where every caller is an admin.
     pub fn validate_for_serve(&self) -> Result<(), Unauthenticated> {
         let listen = self.server.listen;
-        if self.jwt.is_configured() || listen.ip().is_loopback() {
+        if self.authenticates_callers() || listen.ip().is_loopback() {
             Ok(())
         } else {
             Err(Unauthenticated { listen })

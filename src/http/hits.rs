@@ -1,6 +1,6 @@
 //! The short way: plain reads are answered before the routes.
 //!
-//! Whatever is not quite ordinary (a query, a condition, a caller whose token was not verified before) gets no answer
+//! Whatever is not quite ordinary (an escaped query, a condition, a caller whose token was not verified before) gets no answer
 //! here, and goes the long way with the same outcome. What memory alone can answer does not wait, fail, or write a log
 //! line, and needs none of the request's span, time limit and slot. Where the store must be asked, all of these are
 //! there, and only the routes and their extractors are spared.
@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use super::caller::Scope;
 use super::conditional;
 use super::extract::has_json_type;
-use super::forward::{self, AUTH_PATH};
+use super::forward::{self, AUTH_PATH, Inquiry, PlainQuestion};
 use super::middleware::{HSTS, Stack, X_REQUEST_ID};
 use super::problem::ApiError;
 use super::rendered::{JSON, Object, Rendered};
@@ -28,7 +28,7 @@ use super::v1::validate::{self, ValidateBody};
 use super::v1::{SESSION_PATH, VALIDATE_PATH};
 use super::visitor;
 use crate::session::SessionId;
-use crate::sessions::{Consistency, Freshness};
+use crate::sessions::{Consistency, Freshness, ValidSession};
 
 /// The largest body that is read before it is known who asks, in bytes.
 const SMALL_BODY: usize = 8 * 1024;
@@ -57,27 +57,28 @@ pub(super) enum Way {
 }
 
 /// What is asked, where it is a plain read.
-enum Asked {
-    Auth,
+enum Asked<'a> {
+    Auth(PlainQuestion<'a>),
     Session(SessionId, Consistency),
 }
 
-impl Asked {
-    fn by<B>(request: &Request<B>) -> Option<Self> {
+impl<'a> Asked<'a> {
+    fn by<B>(request: &'a Request<B>) -> Option<Self> {
         let (uri, headers) = (request.uri(), request.headers());
-        if headers.contains_key(ORIGIN) {
-            return None;
+        if uri.path() == AUTH_PATH {
+            let question = PlainQuestion::of(uri.query())?;
+            // An origin matters to who asks for it to be judged, and to nobody else.
+            let is_plain = question.wants_csrf() || !headers.contains_key(ORIGIN);
+            return is_plain.then_some(Self::Auth(question));
         }
+        let id = uri.path().strip_prefix("/v1/sessions/")?;
         let consistency = match uri.query() {
             None => Consistency::Bounded,
             Some("consistency=strong") => Consistency::Strong,
             Some(_) => return None,
         };
-        if uri.path() == AUTH_PATH {
-            return (consistency == Consistency::Bounded).then_some(Self::Auth);
-        }
-        let id = uri.path().strip_prefix("/v1/sessions/")?;
-        let is_plain = request.method() == Method::GET && !headers.contains_key(IF_NONE_MATCH);
+        let is_unusual = [ORIGIN, IF_NONE_MATCH].iter().any(|name| headers.contains_key(name));
+        let is_plain = request.method() == Method::GET && !is_unusual;
         let id = is_plain.then(|| id.parse().ok())??;
         Some(Self::Session(id, consistency))
     }
@@ -122,8 +123,8 @@ impl Hits {
         };
         // A panic is dealt with the long way.
         let way = catch_unwind(AssertUnwindSafe(|| match asked {
-            Asked::Auth => {
-                let response = self.auth(headers, extensions)?;
+            Asked::Auth(question) => {
+                let response = self.auth(&question, request)?;
                 Some(Way::Answered(self.finish(
                     response,
                     headers,
@@ -240,11 +241,18 @@ impl Hits {
         response
     }
 
-    fn auth(&self, headers: &HeaderMap, extensions: &Extensions) -> Option<Response> {
+    fn auth<B>(&self, question: &PlainQuestion<'_>, request: &Request<B>) -> Option<Response> {
         if !self.state.settings().cache_for.is_zero() {
             return None;
         }
-        let valid = visitor::held_session(&self.state, extensions, headers)?;
+        let inquiry = Inquiry {
+            method: request.method(),
+            uri: request.uri(),
+            headers: request.headers(),
+            extensions: request.extensions(),
+        };
+        let is_met = |valid: &ValidSession| question.is_met(&self.state, inquiry, valid);
+        let valid = visitor::held_session(&self.state, inquiry.extensions, inquiry.headers, is_met)?;
         let identity = Rendered::identity(&valid.session)?;
         let mut head = self.auth_head.clone();
         for (name, value) in forward::IDENTITY.iter().zip(identity) {

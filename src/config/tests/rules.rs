@@ -132,6 +132,23 @@ fn settings_that_contradict_each_other_are_refused() {
             "jwt.jwks_file: the keys come from one place: give jwt.jwks_url or jwt.jwks_file, not both",
         ),
         (&[("jwt.issuer", "")], "is empty"),
+        (
+            &[("kubernetes.service_accounts", "shop/web: sessions:read")],
+            "set kubernetes.enabled = true too",
+        ),
+        (
+            &[
+                ("kubernetes.enabled", "true"),
+                (
+                    "kubernetes.service_accounts",
+                    "shop/web: sessions:read, shop/web: sessions:write",
+                ),
+            ],
+            "shop/web is there twice",
+        ),
+        (&[("kubernetes.namespace", "Shop")], "is not the name of a namespace"),
+        (&[("kubernetes.service", "a.b")], "is not the name of a Service"),
+        (&[("kubernetes.lease", "a_b")], "is not the name of a Lease"),
         (&[("log.level", "inof")], "\"inof\" is not a level"),
         (&[("http.max_connections", "0")], "from 1 to"),
     ] {
@@ -161,5 +178,13 @@ fn without_authentication_only_loopback_is_served() {
     assert!(refusal.contains("0.0.0.0:8080 is not a loopback address"), "{refusal}");
     assert!(serve(&[("listen", "10.0.0.1:80")]).is_err());
     assert!(serve(&[("listen", "127.0.0.1:80")]).is_ok() && serve(&[("listen", "[::1]:80")]).is_ok());
+    let accounts = [
+        ("kubernetes.enabled", "true"),
+        (
+            "kubernetes.service_accounts",
+            "shop/web: sessions:read, ops/cli: sessions:admin",
+        ),
+    ];
+    assert!(serve(&accounts).is_ok() && serve(&accounts[..1]).is_err());
     assert!(serve(&[("jwt.secret", SECRET)]).is_ok() && serve(&[("jwt.jwks_url", "https://id.example/jwks")]).is_ok());
 }
