@@ -158,7 +158,7 @@ async fn what_fails_says_the_same_both_ways_and_is_counted_and_limited_alike() {
     both_ways(&api, "POST", "/v1/sessions/validate", &length, &token)
         .await
         .problem(503, "store_unavailable");
-    let route = ["traffic", "GET", "/v1/sessions/{id}", "503"];
+    let route = ["GET", "/v1/sessions/{id}", "503"];
     assert_eq!(api.metrics.http_requests.with_label_values(&route).get(), 3);
     assert_eq!(api.metrics.http_in_flight.get(), 0);
 
