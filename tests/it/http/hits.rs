@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use axum::http::HeaderMap;
+use cloakroom::http::HttpSettings;
 use cloakroom::http::caller::{CallerAuth, JwtSettings, JwtVerifier};
-use cloakroom::session::{ManualClock, Timestamp};
+use cloakroom::session::{Bucket, ManualClock, SystemRandom, Timestamp, Token};
 use cloakroom::sessions::{Binding, BindingPolicy};
 use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Value, json};
 
-use super::{Answer, Api, NOW, Setup};
+use super::{Answer, Api, NOBODY, NOW, Setup};
+use crate::support::broken_store::BrokenStore;
 use crate::support::wait::{SOON, eventually};
 
 const SECRET: &[u8] = b"a secret of at least thirty-two bytes";
@@ -94,6 +96,79 @@ async fn both_ways_say_the_same() {
     let counted = api.metrics.reads.with_label_values(&["l1"]).get();
     both_ways(&api, "GET", &path, &[], "").await;
     assert_eq!(api.metrics.reads.with_label_values(&["l1"]).get(), counted + 3);
+}
+
+#[tokio::test]
+async fn reads_that_ask_the_store_go_the_short_way_too() {
+    let api = covered(Setup::with_l1()).await;
+    let (id, _, token) = made(&api).await;
+    let path = format!("/v1/sessions/{id}?consistency=strong");
+    let strong = || api.metrics.reads.with_label_values(&["strong"]).get();
+    let asked = strong();
+    let read = both_ways(&api, "GET", &path, &[("x-request-id", "given-1")], "").await;
+    assert_eq!((read.status.as_u16(), read.header("etag")), (200, "\"1\""));
+    assert!(went_the_short_way(&read));
+    assert_eq!(read.header("x-request-id"), "given-1");
+    assert_eq!(strong(), asked + 3);
+    // A use that was noted meanwhile, or a change by another server, is there.
+    api.sessions.touch(id.parse().unwrap()).await.unwrap();
+    both_ways(&api, "GET", &path, &[], "").await;
+
+    let body = json!({"token": token, "consistency": "strong"}).to_string();
+    let length = body.len().to_string();
+    let headers = [
+        ("content-type", "application/json"),
+        ("content-length", length.as_str()),
+    ];
+    let judged = both_ways(&api, "POST", "/v1/sessions/validate", &headers, &body).await;
+    assert_eq!(judged.expect(200)["session"]["id"], id);
+    assert!(went_the_short_way(&judged));
+
+    for query in ["", "?consistency=strong"] {
+        let missing = both_ways(&api, "GET", &format!("{NOBODY}{query}"), &[], "").await;
+        missing.problem(404, "session_not_found");
+        assert!(went_the_short_way(&missing));
+    }
+    for query in ["?consistency=weak", "?consistency=strong&x=1", "?Consistency=strong"] {
+        let refused = both_ways(&api, "GET", &format!("{NOBODY}{query}"), &[], "").await;
+        refused.problem(400, "invalid_request");
+    }
+}
+
+#[tokio::test]
+async fn what_fails_says_the_same_both_ways_and_is_counted_and_limited_alike() {
+    let broken = |settings| {
+        Api::with(Setup {
+            store: Some(Arc::new(BrokenStore::default())),
+            settings,
+            ..Setup::default()
+        })
+    };
+    let path = format!("{NOBODY}?consistency=strong");
+    let token = format!(
+        r#"{{"token":"{}"}}"#,
+        Token::generate(Bucket::new(7), &SystemRandom).unwrap().expose()
+    );
+    let length = token.len().to_string();
+    let length = [("content-length", length.as_str())];
+    let api = broken(HttpSettings::default());
+    both_ways(&api, "GET", &path, &[], "")
+        .await
+        .problem(503, "store_unavailable");
+    both_ways(&api, "POST", "/v1/sessions/validate", &length, &token)
+        .await
+        .problem(503, "store_unavailable");
+    let route = ["GET", "/v1/sessions/{id}", "503"];
+    assert_eq!(api.metrics.http_requests.with_label_values(&route).get(), 3);
+    assert_eq!(api.metrics.http_in_flight.get(), 0);
+
+    let full = broken(HttpSettings {
+        max_concurrent: 0,
+        ..HttpSettings::default()
+    });
+    both_ways(&full, "GET", &path, &[], "")
+        .await
+        .problem(503, "store_unavailable");
 }
 
 #[tokio::test]
@@ -192,6 +267,71 @@ async fn another_client_is_judged_the_long_way() {
     assert_eq!(
         both_ways(&api, "GET", "/auth", &as_client("another"), "").await.status,
         403
+    );
+}
+
+#[tokio::test]
+async fn what_a_gateway_demands_is_judged_the_short_way_where_it_is_met() {
+    let api = covered(Setup::with_l1()).await;
+    let (id, cookie, token) = made(&api).await;
+    let csrf = api.sessions.csrf_token(&id.parse().unwrap());
+    let ask = async |query: &str, headers: &[(&str, &str)]| {
+        let cookie = [("cookie", cookie.as_str())];
+        let plain = api
+            .call("GET", &format!("/auth?{query}"), &[&cookie, headers].concat(), "")
+            .await;
+        // An escape says the same, and goes the long way.
+        let (name, value) = query.split_once('=').unwrap();
+        let escaped = format!("{name}=%{:02x}{}", value.as_bytes()[0], &value[1..]);
+        let long = api
+            .call("GET", &format!("/auth?{escaped}"), &[&cookie, headers].concat(), "")
+            .await;
+        assert!(!went_the_short_way(&long), "{escaped}");
+        assert_eq!(comparable(&plain), comparable(&long), "{query} {headers:?}");
+        (plain.status.as_u16(), went_the_short_way(&plain))
+    };
+    api.call("GET", "/auth", &[("cookie", &cookie)], "").await;
+    let get = [("x-forwarded-method", "GET")];
+    let post = |proof: (&'static str, &str)| {
+        [("x-original-method", "POST"), (proof.0, proof.1)].map(|(name, value)| (name, value.to_owned()))
+    };
+    for (query, answer) in [
+        ("role=ops", (200, true)),
+        ("role=ops&max_age=60", (200, true)),
+        ("max_age=60&role=ops", (200, true)),
+        ("role=root", (403, false)),
+        ("permission=write", (403, false)),
+        ("role=ops&role=user", (400, false)),
+        ("csrf=0", (200, true)),
+        ("csrf=2", (400, false)),
+        ("sign_in=x", (400, false)),
+        ("max_age=x", (400, false)),
+    ] {
+        assert_eq!(ask(query, &[]).await, answer, "{query}");
+    }
+    assert_eq!(ask("csrf=1", &get).await, (200, true));
+    assert_eq!(
+        ask("csrf=1", &[]).await,
+        (400, false),
+        "the gateway must say the method"
+    );
+    for (proof, answer) in [
+        (("x-csrf-token", csrf.as_str()), (200, true)),
+        (("x-csrf-token", token.as_str()), (403, false)),
+        (("sec-fetch-site", "same-origin"), (200, true)),
+        (("sec-fetch-site", "cross-site"), (403, false)),
+        (("origin", "https://elsewhere.example"), (403, false)),
+    ] {
+        let headers = post(proof);
+        let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
+        assert_eq!(ask("csrf=1", &headers).await, answer, "{proof:?}");
+    }
+    let counted = api.metrics.validations.with_label_values(&["valid"]).get();
+    ask("role=root", &[]).await;
+    assert_eq!(
+        api.metrics.validations.with_label_values(&["valid"]).get(),
+        counted + 2,
+        "what the short way leaves to the long way is counted there"
     );
 }
 
