@@ -64,20 +64,35 @@ pub(crate) fn substituted(expression: &str) -> String {
 }
 
 fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_else(|| panic!("{value} is no text")).to_owned()
+    value
+        .as_str()
+        .unwrap_or_else(|| panic!("{value} is no text"))
+        .to_owned()
 }
 
 #[test]
 fn data_source_namespace_job_and_pod_are_chosen_at_the_top() {
     for (name, dashboard) in all() {
         let variables = dashboard["templating"]["list"].as_array().unwrap();
-        let names: BTreeSet<&str> = variables.iter().map(|variable| variable["name"].as_str().unwrap()).collect();
-        assert!(names.is_superset(&BTreeSet::from(["datasource", "namespace", "job"])), "{name}: {names:?}");
+        let names: BTreeSet<&str> = variables
+            .iter()
+            .map(|variable| variable["name"].as_str().unwrap())
+            .collect();
+        assert!(
+            names.is_superset(&BTreeSet::from(["datasource", "namespace", "job"])),
+            "{name}: {names:?}"
+        );
         assert!(name == "overview" || names.contains("pod"), "{name}: {names:?}");
         for variable in variables.iter().filter(|variable| variable["name"] != "datasource") {
             assert_eq!(variable["datasource"]["uid"], "${datasource}", "{name}");
-            assert!(variable["multi"] == true && variable["includeAll"] == true, "{name}: {variable}");
-            assert_eq!(variable["refresh"], 2, "{name}: to be asked again when the time changes");
+            assert!(
+                variable["multi"] == true && variable["includeAll"] == true,
+                "{name}: {variable}"
+            );
+            assert_eq!(
+                variable["refresh"], 2,
+                "{name}: to be asked again when the time changes"
+            );
         }
         assert_eq!(dashboard["editable"], false);
         assert!(text(&dashboard["uid"]).starts_with("cloakroom-"));
@@ -101,8 +116,14 @@ fn every_panel_says_what_it_shows_in_which_unit_and_has_a_place() {
         }
         for panel in panels(&dashboard) {
             let title = text(&panel["title"]);
-            assert!(!title.is_empty() && text(&panel["description"]).ends_with('.'), "{name}: {title}");
-            assert!(!text(&panel["fieldConfig"]["defaults"]["unit"]).is_empty(), "{name}: {title}");
+            assert!(
+                !title.is_empty() && text(&panel["description"]).ends_with('.'),
+                "{name}: {title}"
+            );
+            assert!(
+                !text(&panel["fieldConfig"]["defaults"]["unit"]).is_empty(),
+                "{name}: {title}"
+            );
             assert_eq!(panel["datasource"]["uid"], "${datasource}", "{name}: {title}");
             assert!(!panel["targets"].as_array().unwrap().is_empty(), "{name}: {title}");
         }
@@ -112,7 +133,13 @@ fn every_panel_says_what_it_shows_in_which_unit_and_has_a_place() {
 /// What the linter calls `target-job-rule`, `target-instance-rule` and `target-rate-interval-rule`, by our labels.
 #[test]
 fn every_query_keeps_to_what_was_chosen_and_to_the_interval_of_the_scrapes() {
-    for Target { dashboard, panel, expression, .. } in targets() {
+    for Target {
+        dashboard,
+        panel,
+        expression,
+        ..
+    } in targets()
+    {
         let place = format!("{dashboard}: {panel}: {expression}");
         let selectors = expression.matches('{').count();
         let job = expression.matches(r#"namespace=~"$namespace", job=~"$job""#).count();

@@ -23,9 +23,15 @@ pub(crate) fn write(habits: &[Habit], storage: &Path) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let mut text = String::new();
     for (name, of) in [
-        ("cloakroom:signal", (|mean, wave| mean * (1.0 + 0.02 * wave)) as fn(f64, f64) -> f64),
+        (
+            "cloakroom:signal",
+            (|mean, wave| mean * (1.0 + 0.02 * wave)) as fn(f64, f64) -> f64,
+        ),
         ("cloakroom:signal:mean_1h", |mean, _| mean),
-        ("cloakroom:signal:variation_1h", |mean: f64, _| if mean > 0.0 { 0.014 } else { 0.0 }),
+        (
+            "cloakroom:signal:variation_1h",
+            |mean: f64, _| if mean > 0.0 { 0.014 } else { 0.0 },
+        ),
     ] {
         let _ = writeln!(text, "# TYPE {name} gauge");
         for habit in habits {

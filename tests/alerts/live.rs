@@ -9,9 +9,8 @@ use serde_json::{Value, json};
 
 use crate::dashboards::{Target, substituted, targets};
 use crate::load::{HABITS, Load, SESSIONS, SETTINGS};
-use crate::monitoring::Monitoring;
+use crate::monitoring::{INTERVAL, Monitoring};
 use crate::support::fleet::Fleet;
-use crate::support::listener::Listener;
 use crate::support::redis_cluster::{ClusterOptions, RedisCluster};
 use crate::support::wait::eventually;
 
@@ -36,15 +35,28 @@ async fn panels_have_data_and_a_mass_log_out_a_storm_and_a_flush_are_told_to_a_w
     let fleet = Fleet::start(&cluster, &SETTINGS).await;
     let load = Load::new(&fleet);
     load.log_in(SESSIONS).await;
-    let mut listener = Listener::start(fleet.at(1), None).await;
     let monitoring = Monitoring::start(&fleet, &HABITS).await;
     let started = now();
     tokio::select! {
         () = load.go_on() => unreachable!(),
-        () = async { while listener.next().await.is_some() {} } => panic!("the events have ended"),
+        () = listen(&fleet) => unreachable!(),
         () = watch(&cluster, &load, &monitoring, started) => {}
     }
     monitoring.stop().await;
+}
+
+/// Listens to the events for ever. The client's time limit ends each stream, and answers may be errors meanwhile.
+async fn listen(fleet: &Fleet) {
+    let replica = fleet.at(1);
+    loop {
+        let request = replica
+            .request("GET", "/v1/events")
+            .header("authorization", &replica.credential);
+        if let Ok(mut stream) = request.send().await {
+            while let Ok(Some(_)) = stream.chunk().await {}
+        }
+        tokio::time::sleep(INTERVAL).await;
+    }
 }
 
 async fn watch(cluster: &RedisCluster, load: &Load<'_>, monitoring: &Monitoring, started: f64) {
@@ -52,7 +64,10 @@ async fn watch(cluster: &RedisCluster, load: &Load<'_>, monitoring: &Monitoring,
     every_panel_has_data(monitoring, started).await;
     every_rule_finds_its_metrics(monitoring).await;
     let firing = monitoring.firing().await;
-    assert!(!firing.iter().any(|alert| ANOMALIES.contains(&alert.as_str())), "nothing has happened: {firing:?}");
+    assert!(
+        !firing.iter().any(|alert| ANOMALIES.contains(&alert.as_str())),
+        "nothing has happened: {firing:?}"
+    );
 
     let mark = monitoring.mark();
     load.log_everybody_out().await;
@@ -69,21 +84,30 @@ async fn watch(cluster: &RedisCluster, load: &Load<'_>, monitoring: &Monitoring,
     assert_eq!(ended["labels"]["reason"], "all");
 
     load.log_in(3 * SESSIONS).await;
-    monitoring.told_of("CloakroomCreationsAboveNormal", "firing", mark, ALERTED).await;
-    monitoring.told_of("CloakroomSessionsDropped", "resolved", mark, ALERTED).await;
+    monitoring
+        .told_of("CloakroomCreationsAboveNormal", "firing", mark, ALERTED)
+        .await;
+    monitoring
+        .told_of("CloakroomSessionsDropped", "resolved", mark, ALERTED)
+        .await;
 
     let mark = monitoring.mark();
     for primary in cluster.primaries().await {
         cluster.command(primary, &["FLUSHALL"]).await;
     }
-    monitoring.told_of("CloakroomSessionsDropped", "firing", mark, ALERTED).await;
+    monitoring
+        .told_of("CloakroomSessionsDropped", "firing", mark, ALERTED)
+        .await;
     if let Some(directory) = std::env::var_os(PICTURES) {
         keep_data(monitoring, started, PathBuf::from(directory)).await;
     }
 }
 
 fn now() -> f64 {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs_f64()
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap()
+        .as_secs_f64()
 }
 
 async fn ask(monitoring: &Monitoring, target: &Target, started: f64) -> Vec<Value> {
@@ -118,7 +142,9 @@ async fn every_panel_has_data(monitoring: &Monitoring, started: f64) {
 /// What an expression selects from: every metric of ours.
 fn metrics_of(expression: &str) -> BTreeSet<&str> {
     let words = expression.split(|c: char| !c.is_ascii_alphanumeric() && !"_:".contains(c));
-    words.filter(|word| word.starts_with("cloakroom_") || word.starts_with("cloakroom:")).collect()
+    words
+        .filter(|word| word.starts_with("cloakroom_") || word.starts_with("cloakroom:"))
+        .collect()
 }
 
 async fn every_rule_finds_its_metrics(monitoring: &Monitoring) {
@@ -134,7 +160,10 @@ async fn every_rule_finds_its_metrics(monitoring: &Monitoring) {
         let expression = rule["query"].as_str().unwrap();
         if rule["type"] == "recording" {
             let name = rule["name"].as_str().unwrap();
-            assert!(!monitoring.query(expression).await.is_empty(), "{name} records nothing: {expression}");
+            assert!(
+                !monitoring.query(expression).await.is_empty(),
+                "{name} records nothing: {expression}"
+            );
         }
         metrics.extend(metrics_of(expression));
     }

@@ -13,22 +13,38 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// What the past is written as: about what [`Load::go_on`] does.
 pub(crate) const HABITS: [Habit; 6] = [
-    Habit { labels: r#"signal="sessions""#, mean: SESSIONS as f64 },
-    Habit { labels: r#"signal="creations""#, mean: 0.5 },
-    Habit { labels: r#"signal="failed_validations""#, mean: 0.5 },
-    Habit { labels: r#"signal="ends",reason="logout""#, mean: 0.25 },
-    Habit { labels: r#"signal="ends",reason="all""#, mean: 0.0 },
-    Habit { labels: r#"signal="ends",reason="user""#, mean: 0.0 },
+    Habit {
+        labels: r#"signal="sessions""#,
+        mean: SESSIONS as f64,
+    },
+    Habit {
+        labels: r#"signal="creations""#,
+        mean: 0.5,
+    },
+    Habit {
+        labels: r#"signal="failed_validations""#,
+        mean: 0.5,
+    },
+    Habit {
+        labels: r#"signal="ends",reason="logout""#,
+        mean: 0.25,
+    },
+    Habit {
+        labels: r#"signal="ends",reason="all""#,
+        mean: 0.0,
+    },
+    Habit {
+        labels: r#"signal="ends",reason="user""#,
+        mean: 0.0,
+    },
 ];
 
 /// How many sessions there are at first.
 pub(crate) const SESSIONS: u32 = 400;
 
 /// Settings under which everything happens: sessions move, and those of one class expire soon.
-pub(crate) const SETTINGS: [(&str, &str); 2] = [
-    ("migration.policy", "always"),
-    ("session.classes.temporary.idle", "2s"),
-];
+pub(crate) const SETTINGS: [(&str, &str); 2] =
+    [("migration.policy", "always"), ("session.classes.temporary.idle", "2s")];
 
 /// The sessions that are used.
 pub(crate) struct Load<'a> {
@@ -48,7 +64,9 @@ impl<'a> Load<'a> {
             .fleet
             .crowd(count as usize, async |replica, number| {
                 let class = ["normal", "remember_me", "sensitive"][number % 3];
-                replica.create(json!({"user_id": format!("user-{number}"), "class": class})).await
+                replica
+                    .create(json!({"user_id": format!("user-{number}"), "class": class}))
+                    .await
             })
             .await;
         self.sessions.lock().extend(made);
@@ -81,34 +99,54 @@ impl<'a> Load<'a> {
             let fleeting = json!({"class": "temporary"});
             replica.try_call("POST", "/v1/sessions", Some(&fleeting)).await?;
             let unknown = json!({"token": "aa".repeat(22)});
-            replica.try_call("POST", "/v1/sessions/validate", Some(&unknown)).await?;
+            replica
+                .try_call("POST", "/v1/sessions/validate", Some(&unknown))
+                .await?;
         }
         if every(8) {
             let oldest = { self.sessions.lock().drain(..1).next() };
             if let Some((path, _)) = oldest {
                 replica.try_call("DELETE", &path, None).await?;
             }
-            replica.request("GET", "/v1/stats").bearer_auth("no token").send().await?;
+            replica
+                .request("GET", "/v1/stats")
+                .bearer_auth("no token")
+                .send()
+                .await?;
         }
         let Some((path, token)) = self.one(round) else {
             return Ok(());
         };
-        replica.try_call("POST", "/v1/sessions/validate", Some(&json!({"token": token}))).await?;
+        replica
+            .try_call("POST", "/v1/sessions/validate", Some(&json!({"token": token})))
+            .await?;
         for next in 0..6 {
             let replica = self.fleet.at(round / 2 + next);
             replica.try_call("GET", &path, None).await?;
-            replica.request("GET", "/auth").header("cookie", format!("__Host-cloakroom={token}")).send().await?;
+            replica
+                .request("GET", "/auth")
+                .header("cookie", format!("__Host-cloakroom={token}"))
+                .send()
+                .await?;
         }
-        replica.try_call("GET", &format!("{path}?consistency=strong"), None).await?;
-        replica.try_call("PATCH", &path, Some(&json!({"data": {"round": round}}))).await?;
+        replica
+            .try_call("GET", &format!("{path}?consistency=strong"), None)
+            .await?;
+        replica
+            .try_call("PATCH", &path, Some(&json!({"data": {"round": round}})))
+            .await?;
         if every(10) {
-            let answer = replica.try_call("POST", &format!("{path}/rotate"), Some(&json!({}))).await?;
+            let answer = replica
+                .try_call("POST", &format!("{path}/rotate"), Some(&json!({})))
+                .await?;
             if answer.status == 200 {
                 let mut sessions = self.sessions.lock();
                 sessions.retain(|(known, _)| *known != path);
                 sessions.push(answer.issued());
             }
-            replica.try_call("DELETE", &format!("/v1/users/guest-{}/sessions", round / 2), None).await?;
+            replica
+                .try_call("DELETE", &format!("/v1/users/guest-{}/sessions", round / 2), None)
+                .await?;
         }
         Ok(())
     }

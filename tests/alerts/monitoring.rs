@@ -98,26 +98,34 @@ impl Monitoring {
     pub(crate) async fn rules(&self) -> Vec<Value> {
         let data = self.ask("rules", &[]).await;
         let groups = data["groups"].as_array().unwrap().iter();
-        groups.flat_map(|group| group["rules"].as_array().unwrap().clone()).collect()
+        groups
+            .flat_map(|group| group["rules"].as_array().unwrap().clone())
+            .collect()
     }
 
     /// The alerts that fire, by name.
     pub(crate) async fn firing(&self) -> Vec<String> {
         let alerts = self.query(r#"ALERTS{alertstate="firing"}"#).await;
-        let names = alerts.iter().map(|alert| alert["metric"]["alertname"].as_str().unwrap().to_owned());
+        let names = alerts
+            .iter()
+            .map(|alert| alert["metric"]["alertname"].as_str().unwrap().to_owned());
         names.collect()
     }
 
     /// Waits until the webhook is told of an alert, which began after `mark`, and returns it.
     pub(crate) async fn told_of(&self, alert: &str, status: &str, mark: usize, limit: Duration) -> Value {
-        eventually(limit, &format!("the webhook to be told that {alert} is {status}"), async || {
-            let told = self.told.lock();
-            let later = told.iter().skip(mark);
-            later
-                .filter(|told| told["labels"]["alertname"] == alert && told["status"] == status)
-                .next_back()
-                .cloned()
-        })
+        eventually(
+            limit,
+            &format!("the webhook to be told that {alert} is {status}"),
+            async || {
+                let told = self.told.lock();
+                let later = told.iter().skip(mark);
+                later
+                    .filter(|told| told["labels"]["alertname"] == alert && told["status"] == status)
+                    .next_back()
+                    .cloned()
+            },
+        )
         .await
     }
 

@@ -32,7 +32,11 @@ fn alerts() -> BTreeSet<String> {
 
 #[test]
 fn every_rule_is_well_formed() {
-    succeed(Command::new("promtool").args(["check", "rules"]).args(files("grafana/alerts", ".yaml")));
+    succeed(
+        Command::new("promtool")
+            .args(["check", "rules"])
+            .args(files("grafana/alerts", ".yaml")),
+    );
 }
 
 #[test]
@@ -46,7 +50,9 @@ fn each_alert_fires_and_stays_silent_as_its_tests_say() {
             .filter(|line| line.contains(&format!("\"{alert}\"")))
             .collect();
         assert!(
-            mentions.iter().any(|line| line.contains("severity") || line.contains("firing")),
+            mentions
+                .iter()
+                .any(|line| line.contains("severity") || line.contains("firing")),
             "no test fires {alert}"
         );
     }
@@ -76,7 +82,10 @@ fn each_alert_says_how_bad_it_is_and_leads_to_its_runbook() {
     let alerts = alerts();
     for key in ["summary", "description", "severity"] {
         let count = match key {
-            "severity" => values("labels").iter().filter(|labels| labels.contains("severity: ")).count(),
+            "severity" => values("labels")
+                .iter()
+                .filter(|labels| labels.contains("severity: "))
+                .count(),
             _ => values(key).len(),
         };
         assert_eq!(count, alerts.len(), "{key}");
@@ -97,7 +106,13 @@ fn each_alert_says_how_bad_it_is_and_leads_to_its_runbook() {
     assert_eq!(linked, written, "a runbook an alert, and none besides");
     for runbook in written {
         let text = text_of(&runbook);
-        for heading in ["## What it means", "## Who is affected", "## Confirm", "## Do", "## Do not"] {
+        for heading in [
+            "## What it means",
+            "## Who is affected",
+            "## Confirm",
+            "## Do",
+            "## Do not",
+        ] {
             assert!(text.contains(&format!("\n{heading}\n")), "{runbook}: no {heading}");
         }
     }
@@ -106,7 +121,9 @@ fn each_alert_says_how_bad_it_is_and_leads_to_its_runbook() {
 #[test]
 fn the_page_lists_every_alert_and_its_severity() {
     let page = text_of("docs/observability.md");
-    let severities = values("labels").into_iter().filter(|labels| labels.contains("severity: "));
+    let severities = values("labels")
+        .into_iter()
+        .filter(|labels| labels.contains("severity: "));
     for (alert, labels) in values("alert").into_iter().zip(severities) {
         let severity = labels.trim_matches(['{', '}']).split(": ").nth(1).unwrap().to_owned();
         let row = format!("| [{alert}](../grafana/runbooks/{alert}.md) | {severity} |");
