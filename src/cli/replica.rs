@@ -71,6 +71,7 @@ impl Frame {
             random: self.random,
             view: seen,
             metrics: self.metrics,
+            traces: self.http.traces.clone(),
         };
         let sessions = Sessions::new(settings, parts);
         let api = ApiState::new(sessions.clone(), self.callers, self.http, self.draining);

@@ -175,6 +175,7 @@ impl Builder {
             random: self.random,
             view: seen,
             metrics,
+            traces: crate::telemetry::Traces::off(),
         };
         let sessions = Sessions::new(settings, parts);
         let readiness = Readiness::default();

@@ -8,5 +8,7 @@
 #[path = "../it/support/mod.rs"]
 mod support;
 
+mod collector;
 mod names;
 mod scrape;
+mod traces;

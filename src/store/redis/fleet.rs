@@ -14,6 +14,7 @@ use crate::cluster::{Leadership, Member, MemberState, Members, Membership};
 use crate::session::clock_millis as millis;
 use crate::session::{Bucket, OperationId, ServerId, SessionId, Timestamp};
 use crate::store::{BucketCounts, Durations, Ended, Filter, Lineage, Snapshot, Step, StoreError};
+use crate::telemetry::trace::context_words;
 
 /// How many expired sessions a count clears up in one go.
 const SWEEP_WITH_COUNT: &[u8] = b"500";
@@ -28,7 +29,7 @@ impl RedisStore {
             declared.push(keys.operation(bucket, operation));
         }
         let declared: Vec<_> = declared.iter().map(String::as_bytes).collect();
-        let tag = operation.to_string();
+        let tag = format!("{operation}{}", context_words());
         let arguments = [&[tag.as_bytes()], arguments].concat();
         let call = BucketCall {
             script,
