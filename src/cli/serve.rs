@@ -37,6 +37,7 @@ pub async fn run(args: &ServeArgs) -> Result<(), Failure> {
     metrics.show_deployment(settings.classes.names(), settings.server_id.as_str());
     let random: Arc<dyn Random> = Arc::new(SystemRandom);
     let (traces, exporting) = traces::begin(&config, &metrics, &*random)?;
+    let webhooks = runtime::for_webhooks(&config, &metrics)?;
     let frame = Frame {
         metrics,
         clock,
@@ -46,6 +47,7 @@ pub async fn run(args: &ServeArgs) -> Result<(), Failure> {
             traces,
             ..settings::for_http(&config)
         },
+        webhooks,
         draining: shutdown.draining(),
     };
     let replica = Replica::bind(plan(&config, frame.clone())?)?;

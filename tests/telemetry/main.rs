@@ -12,3 +12,4 @@ mod collector;
 mod names;
 mod scrape;
 mod traces;
+mod webhooks;

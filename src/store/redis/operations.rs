@@ -387,6 +387,10 @@ impl SessionStore for RedisStore {
         self.subscribe_to_events().await
     }
 
+    async fn bookmark(&self, reader: &str, at: Option<EventId>) -> Result<Option<EventId>> {
+        self.keep_bookmark(reader, at).await
+    }
+
     async fn lineage(&self) -> Result<Lineage> {
         self.read_lineage().await
     }
