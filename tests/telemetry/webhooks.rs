@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::support::fleet::{Answer, Fleet, Replica};
+use crate::support::listener::Listener;
 use crate::support::redis_cluster::shared_cluster;
 use crate::support::wait::{SOON, eventually};
 
@@ -185,13 +186,21 @@ async fn deliveries_are_what_standard_webhooks_verifies_and_name_who_did_it() {
     assert_eq!(created.headers["content-type"], "application/json");
     assert!(created.json()["data"].get("actor").is_none());
 
+    let mut listener = Listener::start(fleet.at(0), None).await;
     let answer = fleet.at(2).delete("/v1/users/alice/sessions").await.expect(200);
     assert_eq!(answer.json()["revoked"], 1);
     let revoked = receiver.delivery("revoked", id).await;
-    let data = &revoked.json()["data"];
+    let told = revoked.json();
+    let data = &told["data"];
     assert_eq!(data["actor"], json!({"type": "application", "subject": "the-tests"}));
     assert_eq!(data["request_id"], answer.header("x-request-id"));
     assert_eq!((&data["user_id"], &data["reason"]), (&json!("alice"), &json!("user")));
+
+    let streamed = listener.until("revoked", &path).await.pop().unwrap().data;
+    assert_eq!(
+        (&streamed["actor"], &streamed["request_id"]),
+        (&data["actor"], &data["request_id"])
+    );
 
     // The audit log has the same, and no token.
     let line = fleet.at(2).program.logged("audit").await;
