@@ -3,6 +3,8 @@ use std::io;
 use super::client::ClientError;
 use super::config_cmd::CheckError;
 use super::token::TokenError;
+use crate::cluster::FleetError;
+use crate::cluster::kubernetes::Unusable;
 use crate::config::{ConfigError, Unauthenticated};
 use crate::http::listener::TlsError;
 use crate::session::RandomError;
@@ -44,6 +46,12 @@ pub enum Failure {
     /// The store of record cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The fleet cannot be told.
+    #[error(transparent)]
+    Fleet(#[from] FleetError),
+    /// Kubernetes cannot be used as the settings say.
+    #[error(transparent)]
+    Kubernetes(#[from] Unusable),
     /// A socket, a signal or an output failed.
     #[error(transparent)]
     Io(#[from] io::Error),

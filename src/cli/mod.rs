@@ -7,6 +7,7 @@ pub mod client;
 pub mod config_cmd;
 pub mod dev;
 mod failure;
+pub mod kubernetes;
 pub mod replica;
 pub mod serve;
 pub mod settings;

@@ -18,7 +18,7 @@ use super::background::{Background, Duties};
 use super::failure::Failure;
 use super::signals::Shutdown;
 use super::store::Opened;
-use crate::cluster::View;
+use crate::cluster::{Conditions, View};
 use crate::http::admin::{self, Readiness};
 use crate::http::caller::CallerAuth;
 use crate::http::listener::{Drain, Limits, Listener, Role, Tls};
@@ -60,6 +60,8 @@ pub struct Frame {
     pub http: HttpSettings,
     /// True from the first signal on.
     pub draining: watch::Receiver<bool>,
+    /// Where it tells what is abnormal.
+    pub conditions: Conditions,
 }
 
 impl Frame {
@@ -84,6 +86,7 @@ impl Frame {
                 transport: opened.transport,
                 readiness: Readiness::default(),
                 view,
+                conditions: self.conditions,
             },
         }
     }

@@ -6,9 +6,11 @@ use std::time::Duration;
 use super::args::ServeArgs;
 use super::callers::Callers;
 use super::failure::Failure;
+use super::kubernetes::InKubernetes;
 use super::replica::{Core, Frame, Plan, Replica};
 use super::signals::Shutdown;
 use super::{settings, store};
+use crate::cluster::Conditions;
 use crate::config::{Config, LogSettings};
 use crate::http::listener::Tls;
 use crate::session::{Clock, Random, SystemClock, SystemRandom};
@@ -25,9 +27,10 @@ pub async fn run(args: &ServeArgs) -> Result<(), Failure> {
     install_log(&config.log, &config.log.level)?;
     let shutdown = Shutdown::on_signals()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let callers = Callers::from_settings(&config.jwt, Arc::clone(&clock));
-    warn_of_what_is_not_for_production(&config);
     let settings = settings::for_sessions(&config)?;
+    let kubernetes = InKubernetes::open(&config.kubernetes, &settings.server_id, &clock).await?;
+    let callers = Callers::from_settings(&config, kubernetes.as_ref().map(InKubernetes::client), &clock);
+    warn_of_what_is_not_for_production(&config);
     let frame = Frame {
         metrics: Metrics::new()?,
         clock,
@@ -35,9 +38,12 @@ pub async fn run(args: &ServeArgs) -> Result<(), Failure> {
         callers: callers.auth.clone(),
         http: settings::for_http(&config),
         draining: shutdown.draining(),
+        conditions: kubernetes
+            .as_ref()
+            .map_or_else(Conditions::unheard, InKubernetes::conditions),
     };
     let replica = Replica::bind(plan(&config, frame.clone())?)?;
-    let core = Box::pin(open_core(&config, settings, frame));
+    let core = Box::pin(open_core(&config, settings, frame, kubernetes.as_ref()));
     Box::pin(replica.run(core, &shutdown)).await
 }
 
@@ -62,9 +68,18 @@ fn plan(config: &Config, frame: Frame) -> Result<Plan, Failure> {
 }
 
 /// Waits for the store, for as long as that takes.
-async fn open_core(config: &Config, settings: Settings, frame: Frame) -> Result<Core, Failure> {
-    let opened = store::open_store(config, &frame.clock, &frame.random, &frame.metrics).await?;
-    let cache = settings::for_cache(config, &*opened.transport).await;
+async fn open_core(
+    config: &Config,
+    settings: Settings,
+    frame: Frame,
+    kubernetes: Option<&InKubernetes>,
+) -> Result<Core, Failure> {
+    let opened = store::open_store(config, &frame.clock, &frame.random, &frame.metrics, &frame.conditions).await?;
+    let opened = match kubernetes {
+        Some(kubernetes) => kubernetes.take_over(opened),
+        None => opened,
+    };
+    let cache = settings::for_cache(config, &*opened.transport, &frame.conditions).await;
     let redo_window = opened.redo_window;
     let settings = Settings {
         redo_window,
@@ -84,7 +99,8 @@ fn warn_of_what_is_not_for_production(config: &Config) {
     if !config.authenticates_callers() {
         tracing::warn!(
             listen = %config.server.listen,
-            "callers are not authenticated: every caller on this host counts as admin; set jwt.secret or jwt.jwks_url"
+            "callers are not authenticated: every caller on this host counts as admin; set jwt.secret, jwt.jwks_url or \
+             kubernetes.service_accounts"
         );
     }
 }

@@ -123,7 +123,7 @@ metrics! {
     http_connections: IntGauge = "cloakroom_http_connections";
     /// Connections refused because there were too many.
     http_connections_refused: IntCounter = "cloakroom_http_connections_refused_total";
-    /// Callers judged, by outcome: accepted, or why not.
+    /// Callers judged, by outcome: accepted, or why not; unjudged where Kubernetes did not answer.
     callers: IntCounterVec = "cloakroom_callers_total" ["outcome"];
     /// Listeners to the stream of events.
     event_listeners: IntGauge = "cloakroom_event_listeners";
@@ -215,7 +215,10 @@ impl Metrics {
                 &self.l1_fills_refused,
                 &["no_cover", "elsewhere", "other_id", "overtaken", "ended"],
             ),
-            (&self.callers, &["accepted", "missing", "invalid", "forbidden"]),
+            (
+                &self.callers,
+                &["accepted", "missing", "invalid", "forbidden", "unjudged"],
+            ),
         ] {
             for value in values {
                 family.with_label_values(&[value]);

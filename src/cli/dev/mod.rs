@@ -19,7 +19,7 @@ use super::replica::{Core, Frame, Plan, Replica};
 use super::serve::install_log;
 use super::signals::Shutdown;
 use super::{settings, store};
-use crate::cluster::MemberState;
+use crate::cluster::{Conditions, MemberState};
 use crate::config::{Config, Loaded, Origin};
 use crate::http::caller::CallerAuth;
 use crate::session::{Clock, Random, SystemClock, SystemRandom};
@@ -92,9 +92,10 @@ async fn bind_fleet(config: &Config, count: u16, shutdown: &Shutdown) -> Result<
             callers: CallerAuth::Open,
             http: settings::for_http(&own),
             draining: shutdown.draining(),
+            conditions: Conditions::unheard(),
         };
         let settings = Settings {
-            cache: settings::for_cache(&own, &*opened.transport).await,
+            cache: settings::for_cache(&own, &*opened.transport, &Conditions::unheard()).await,
             redo_window: opened.redo_window,
             ..settings::for_sessions(&own)?
         };

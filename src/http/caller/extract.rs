@@ -33,17 +33,18 @@ authorising! {
 }
 
 async fn authorise(parts: &Parts, state: &ApiState, needed: Scope) -> Result<(), ApiError> {
-    let CallerAuth::Jwt(verifier) = state.callers() else {
+    let CallerAuth::Bearer(judges) = state.callers() else {
         return Ok(());
     };
-    if verifier.recall(&parts.headers) >= Some(needed) {
+    if judges.recall(&parts.headers) >= Some(needed) {
         state.counters().accepted.inc();
         return Ok(());
     }
-    let (outcome, answer) = match verifier.authenticate(&parts.headers).await {
+    let (outcome, answer) = match judges.authenticate(&parts.headers).await {
         Ok(granted) if granted >= Some(needed) => ("accepted", Ok(())),
         Ok(_) => ("forbidden", Err(ApiError::MissingScope(needed))),
         Err(Refusal::Missing) => ("missing", Err(ApiError::Caller(Refusal::Missing))),
+        Err(Refusal::Unjudged) => ("unjudged", Err(ApiError::Unjudged)),
         Err(refusal) => ("invalid", Err(ApiError::Caller(refusal))),
     };
     state.sessions().metrics().callers.with_label_values(&[outcome]).inc();
