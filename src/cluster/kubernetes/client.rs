@@ -39,7 +39,7 @@ pub enum Unusable {
     )]
     OtherName {
         /// What the settings say.
-        server_id: ServerId,
+        server_id: String,
         /// What Kubernetes says.
         pod: String,
     },
@@ -60,7 +60,7 @@ impl Kubernetes {
             .and_then(|path| pod_of(&std::fs::read_to_string(path).ok()?));
         if let Some(pod) = pod.as_ref().filter(|pod| pod.name != me.as_str()) {
             return Err(Unusable::OtherName {
-                server_id: me.clone(),
+                server_id: me.to_string(),
                 pod: pod.name.clone(),
             });
         }

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -33,6 +34,8 @@ const FIRST_LIST: Duration = Duration::from_secs(3);
 pub struct EndpointsMembership {
     clock: Arc<dyn Clock>,
     service: String,
+    /// Whether any list was told.
+    told: AtomicBool,
     known: watch::Sender<Known>,
     /// Where the one that waits for changes has got to.
     seen: Mutex<watch::Receiver<Known>>,
@@ -61,6 +64,7 @@ impl EndpointsMembership {
         Self {
             clock,
             service: service.to_owned(),
+            told: AtomicBool::new(false),
             known,
             seen: Mutex::new(seen),
             _watch: AbortOnDropHandle::new(tokio::spawn(following)),
@@ -79,18 +83,19 @@ impl EndpointsMembership {
 
     fn members(&self) -> Result<Members> {
         let known = self.known.borrow();
-        if let Some((why, at)) = &known.failed
-            && self.clock.monotonic().since(*at) < RECOVERED
-        {
-            return Err(FleetError::Kubernetes(why.clone()));
+        let failure = known.failed.as_ref();
+        let failure = failure.filter(|(_, at)| self.clock.monotonic().since(*at) < RECOVERED);
+        let failure = failure.map(|(why, _)| FleetError::Kubernetes(why.clone()));
+        let Some(slices) = &known.slices else {
+            let unknown = || format!("the endpoints of the Service {} are not known yet", self.service);
+            return Err(failure.unwrap_or_else(|| FleetError::Kubernetes(unknown())));
+        };
+        // What was listed is told once, even if it cannot be watched.
+        let told = self.told.swap(true, Ordering::Relaxed);
+        match failure.filter(|_| told) {
+            Some(failure) => Err(failure),
+            None => Ok(members_of(slices.values().flatten())),
         }
-        let slices = known.slices.as_ref().ok_or_else(|| {
-            FleetError::Kubernetes(format!(
-                "the endpoints of the Service {} are not known yet",
-                self.service
-            ))
-        })?;
-        Ok(members_of(slices.values().flatten()))
     }
 }
 
