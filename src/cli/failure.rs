@@ -4,9 +4,9 @@ use super::client::ClientError;
 use super::config_cmd::CheckError;
 use super::token::TokenError;
 use crate::cluster::FleetError;
-use crate::cluster::kubernetes::Unusable;
 use crate::config::{ConfigError, Unauthenticated};
 use crate::http::listener::TlsError;
+use crate::runtime::OpenError;
 use crate::session::RandomError;
 use crate::store::StoreError;
 
@@ -19,6 +19,9 @@ pub enum Failure {
     /// The settings are wrong in a way that only their use shows.
     #[error("{0}")]
     Setting(String),
+    /// The sessions cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
     /// Anybody could call.
     #[error(transparent)]
     Unauthenticated(#[from] Unauthenticated),
@@ -49,9 +52,6 @@ pub enum Failure {
     /// The fleet cannot be told.
     #[error(transparent)]
     Fleet(#[from] FleetError),
-    /// Kubernetes cannot be used as the settings say.
-    #[error(transparent)]
-    Kubernetes(#[from] Unusable),
     /// A socket, a signal or an output failed.
     #[error(transparent)]
     Io(#[from] io::Error),

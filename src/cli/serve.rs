@@ -6,13 +6,13 @@ use std::time::Duration;
 use super::args::ServeArgs;
 use super::callers::Callers;
 use super::failure::Failure;
-use super::kubernetes::InKubernetes;
 use super::replica::{Core, Frame, Plan, Replica};
+use super::settings;
 use super::signals::Shutdown;
-use super::{settings, store};
 use crate::cluster::Conditions;
 use crate::config::{Config, LogSettings};
 use crate::http::listener::Tls;
+use crate::runtime::{self, InKubernetes};
 use crate::session::{Clock, Random, SystemClock, SystemRandom};
 use crate::sessions::Settings;
 use crate::telemetry::{self, LogFormat, Metrics};
@@ -27,12 +27,14 @@ pub async fn run(args: &ServeArgs) -> Result<(), Failure> {
     install_log(&config.log, &config.log.level)?;
     let shutdown = Shutdown::on_signals()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let settings = settings::for_sessions(&config)?;
+    let settings = runtime::for_sessions(&config)?;
     let kubernetes = InKubernetes::open(&config.kubernetes, &settings.server_id, &clock).await?;
     let callers = Callers::from_settings(&config, kubernetes.as_ref().map(InKubernetes::client), &clock);
     warn_of_what_is_not_for_production(&config);
+    let metrics = Metrics::new()?;
+    metrics.show_deployment(settings.classes.names(), settings.server_id.as_str());
     let frame = Frame {
-        metrics: Metrics::new()?,
+        metrics,
         clock,
         random: Arc::new(SystemRandom) as Arc<dyn Random>,
         callers: callers.auth.clone(),
@@ -74,12 +76,12 @@ async fn open_core(
     frame: Frame,
     kubernetes: Option<&InKubernetes>,
 ) -> Result<Core, Failure> {
-    let opened = store::open_store(config, &frame.clock, &frame.random, &frame.metrics, &frame.conditions).await?;
+    let opened = runtime::open_store(config, &frame.clock, &frame.random, &frame.metrics, &frame.conditions).await?;
     let opened = match kubernetes {
         Some(kubernetes) => kubernetes.take_over(opened),
         None => opened,
     };
-    let cache = settings::for_cache(config, &*opened.transport, &frame.conditions).await;
+    let cache = runtime::for_cache(config, &*opened.transport, &frame.conditions).await;
     let redo_window = opened.redo_window;
     let settings = Settings {
         redo_window,
@@ -90,12 +92,6 @@ async fn open_core(
 }
 
 fn warn_of_what_is_not_for_production(config: &Config) {
-    if config.redis.urls.is_empty() {
-        tracing::warn!(
-            "sessions are kept in the memory of this process: for one replica, not for production. They end with it, \
-             and other replicas do not see them; set redis.urls"
-        );
-    }
     if !config.authenticates_callers() {
         tracing::warn!(
             listen = %config.server.listen,

@@ -123,7 +123,7 @@ mod tests {
         assert_eq!(of_b.acquire(&b, TTL).await.unwrap(), Some(a.clone()));
 
         out.store(true, Ordering::SeqCst);
-        clock.advance(TTL - Duration::from_millis(1));
+        clock.advance(Duration::from_millis(9_999));
         assert!(
             of_b.acquire(&b, TTL).await.is_err(),
             "whoever leads by the first may lead on"

@@ -18,7 +18,6 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-use super::client::{Scheme, scheme};
 use super::cors::Cors;
 use super::forward::AUTH_PATH;
 use super::problem::ApiError;
@@ -27,6 +26,7 @@ use super::settings::HttpSettings;
 use super::v1::EVENTS_PATH;
 use crate::session::{Random as _, SystemRandom};
 use crate::telemetry::Metrics;
+use crate::web::{Scheme, scheme};
 
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(super) const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
@@ -50,7 +50,7 @@ pub(super) fn apply(
     description: &utoipa::openapi::OpenApi,
 ) -> (Router, Arc<Stack>) {
     let stack = Arc::new(Stack {
-        routes: RouteTable::new(metrics, description.paths.paths.keys().cloned()),
+        routes: RouteTable::new(metrics, description),
         in_flight: metrics.http_in_flight.clone(),
         slots: Semaphore::new(settings.max_concurrent),
         cors: Cors::new(&settings.cors_origins),

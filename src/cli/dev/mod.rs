@@ -13,15 +13,15 @@ use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
 use super::args::DevArgs;
-use super::background::MEMBER_TIMEOUT;
 use super::failure::Failure;
 use super::replica::{Core, Frame, Plan, Replica};
 use super::serve::install_log;
+use super::settings;
 use super::signals::Shutdown;
-use super::{settings, store};
 use crate::cluster::{Conditions, MemberState};
 use crate::config::{Config, Loaded, Origin};
 use crate::http::caller::CallerAuth;
+use crate::runtime::{self, MEMBER_TIMEOUT};
 use crate::session::{Clock, Random, SystemClock, SystemRandom};
 use crate::sessions::Settings;
 use crate::telemetry::Metrics;
@@ -77,7 +77,7 @@ fn no_replica() -> Failure {
 async fn bind_fleet(config: &Config, count: u16, shutdown: &Shutdown) -> Result<Vec<(Replica, Core)>, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let random: Arc<dyn Random> = Arc::new(SystemRandom);
-    let opened = store::open_memory(&clock, &random)?;
+    let opened = runtime::open_memory(&clock, &random)?;
     let block = ports::free_block(config.server.listen.port(), config.server.admin_listen.port(), count)?;
     let mut fleet = Vec::new();
     for (index, (traffic, admin)) in block.into_iter().enumerate() {
@@ -85,8 +85,10 @@ async fn bind_fleet(config: &Config, count: u16, shutdown: &Shutdown) -> Result<
         own.server.server_id = format!("dev-{}", index + 1);
         own.server.listen = SocketAddr::new(LOCALHOST, traffic);
         own.server.admin_listen = SocketAddr::new(LOCALHOST, admin);
+        let metrics = Metrics::new()?;
+        metrics.show_deployment(config.session.classes.keys().map(String::as_str), &own.server.server_id);
         let frame = Frame {
-            metrics: Metrics::new()?,
+            metrics,
             clock: Arc::clone(&clock),
             random: Arc::clone(&random),
             callers: CallerAuth::Open,
@@ -95,9 +97,9 @@ async fn bind_fleet(config: &Config, count: u16, shutdown: &Shutdown) -> Result<
             conditions: Conditions::unheard(),
         };
         let settings = Settings {
-            cache: settings::for_cache(&own, &*opened.transport, &Conditions::unheard()).await,
+            cache: runtime::for_cache(&own, &*opened.transport, &Conditions::unheard()).await,
             redo_window: opened.redo_window,
-            ..settings::for_sessions(&own)?
+            ..runtime::for_sessions(&own)?
         };
         let server_id = settings.server_id.clone();
         fleet.push((

@@ -43,9 +43,8 @@ async fn authorise(parts: &Parts, state: &ApiState, needed: Scope) -> Result<(),
     let (outcome, answer) = match judges.authenticate(&parts.headers).await {
         Ok(granted) if granted >= Some(needed) => ("accepted", Ok(())),
         Ok(_) => ("forbidden", Err(ApiError::MissingScope(needed))),
-        Err(Refusal::Missing) => ("missing", Err(ApiError::Caller(Refusal::Missing))),
-        Err(Refusal::Unjudged) => ("unjudged", Err(ApiError::Unjudged)),
-        Err(refusal) => ("invalid", Err(ApiError::Caller(refusal))),
+        Err(Refusal::Unjudged) => (Refusal::Unjudged.as_str(), Err(ApiError::Unjudged)),
+        Err(refusal) => (refusal.as_str(), Err(ApiError::Caller(refusal))),
     };
     state.sessions().metrics().callers.with_label_values(&[outcome]).inc();
     answer

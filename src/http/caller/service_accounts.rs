@@ -167,9 +167,16 @@ mod tests {
     const NOW: u64 = 1_700_000_000;
     const WEB: &str = "system:serviceaccount:shop:web";
 
+    #[derive(Clone, Copy)]
+    enum Says {
+        User(&'static str),
+        Nobody,
+        Nothing,
+    }
+
     /// Answers the same to everybody, and counts how often it is asked.
     struct Kubernetes {
-        answer: Mutex<Option<Option<String>>>,
+        answer: Mutex<Says>,
         asked: AtomicUsize,
     }
 
@@ -178,14 +185,17 @@ mod tests {
         async fn review(&self, _: &str) -> Reviewed<Option<String>> {
             self.asked.fetch_add(1, Ordering::SeqCst);
             tokio::task::yield_now().await;
-            let answer = self.answer.lock().clone();
-            answer.ok_or_else(|| FleetError::Kubernetes("away".to_owned()))
+            match *self.answer.lock() {
+                Says::User(name) => Ok(Some(name.to_owned())),
+                Says::Nobody => Ok(None),
+                Says::Nothing => Err(FleetError::Kubernetes("away".to_owned())),
+            }
         }
     }
 
     impl Kubernetes {
-        fn says(&self, answer: Option<Option<&str>>) {
-            *self.answer.lock() = answer.map(|user| user.map(str::to_owned));
+        fn says(&self, answer: Says) {
+            *self.answer.lock() = answer;
         }
 
         fn asked(&self) -> usize {
@@ -195,7 +205,7 @@ mod tests {
 
     fn judge() -> (ServiceAccounts, Arc<Kubernetes>, ManualClock) {
         let kubernetes = Arc::new(Kubernetes {
-            answer: Mutex::new(Some(Some(WEB.to_owned()))),
+            answer: Mutex::new(Says::User(WEB)),
             asked: AtomicUsize::new(0),
         });
         let clock = ManualClock::new(Timestamp::from_millis(NOW * 1000));
@@ -220,7 +230,7 @@ mod tests {
             assert_eq!(judge.authenticate(&token).await, Ok(Scope::Write));
         }
         assert_eq!((kubernetes.asked(), judge.recall(&token)), (1, Some(Scope::Write)));
-        kubernetes.says(Some(None));
+        kubernetes.says(Says::Nobody);
         clock.advance(ACCEPTED_FOR);
         assert_eq!(judge.recall(&token), None);
         assert_eq!(judge.authenticate(&token).await, Err(Refusal::Account));
@@ -233,7 +243,7 @@ mod tests {
         let (judge, kubernetes, clock) = judge();
         let token = token(WEB, NOW + 3);
         assert_eq!(judge.authenticate(&token).await, Ok(Scope::Write));
-        kubernetes.says(Some(None));
+        kubernetes.says(Says::Nobody);
         clock.advance(Duration::from_secs(3));
         assert_eq!(judge.authenticate(&token).await, Err(Refusal::Account));
     }
@@ -241,13 +251,13 @@ mod tests {
     #[tokio::test]
     async fn an_api_server_that_is_away_is_no_refusal_and_is_not_pressed() {
         let (judge, kubernetes, clock) = judge();
-        kubernetes.says(None);
+        kubernetes.says(Says::Nothing);
         let token = token(WEB, NOW + 3600);
         for _ in 0..3 {
             assert_eq!(judge.authenticate(&token).await, Err(Refusal::Unjudged));
         }
         assert_eq!(kubernetes.asked(), 1);
-        kubernetes.says(Some(Some(WEB)));
+        kubernetes.says(Says::User(WEB));
         clock.advance(UNANSWERED_FOR);
         assert_eq!(judge.authenticate(&token).await, Ok(Scope::Write));
     }
@@ -268,7 +278,7 @@ mod tests {
         assert_eq!(judge.authenticate(&other).await, Err(Refusal::Account));
         assert_eq!(kubernetes.asked(), 0);
         // One that claims to be another than Kubernetes says.
-        kubernetes.says(Some(Some("system:serviceaccount:shop:other")));
+        kubernetes.says(Says::User("system:serviceaccount:shop:other"));
         assert_eq!(judge.authenticate(&token(WEB, NOW + 3600)).await, Err(Refusal::Account));
         assert!(!ServiceAccounts::is_theirs("opaque") && !ServiceAccounts::is_theirs(&token("alice", NOW)));
     }

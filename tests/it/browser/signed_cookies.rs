@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
-use cloakroom::http::{CookiePreset, CookieSecrets, CookieSettings, HttpSettings};
+use cloakroom::http::HttpSettings;
+use cloakroom::web::{CookiePreset, CookieSecrets, CookieSettings};
 use serde_json::{Value, json};
 
 use crate::http::{Api, Setup};
@@ -47,7 +48,7 @@ async fn who(api: &Api, cookie: &str) -> u16 {
 }
 
 #[tokio::test]
-async fn with_secrets_only_signed_cookies_count() {
+async fn s06_with_secrets_only_signed_cookies_count() {
     for cookie in [signed(&secrets(&["one"])), express(&secrets(&["one"]))] {
         let name = cookie.name.clone();
         let api = with_cookie(cookie);

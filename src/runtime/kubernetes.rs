@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use tokio_util::task::AbortOnDropHandle;
 
-use super::failure::Failure;
-use super::store::Opened;
+use super::{OpenError, Opened};
 use crate::cluster::kubernetes::{EndpointsMembership, Kubernetes, LeaseLeadership, publish};
 use crate::cluster::{Conditions, FallbackLeadership, Leadership, Membership};
 use crate::config::KubernetesSettings;
@@ -27,7 +26,7 @@ impl InKubernetes {
         settings: &KubernetesSettings,
         me: &ServerId,
         clock: &Arc<dyn Clock>,
-    ) -> Result<Option<Self>, Failure> {
+    ) -> Result<Option<Self>, OpenError> {
         if !settings.enabled {
             return Ok(None);
         }

@@ -8,8 +8,8 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::OpenError;
 use super::background::Reporter;
-use super::failure::Failure;
 use crate::cluster::{Condition, Conditions, Leadership, LocalFleet, Membership};
 use crate::coherence::Transport;
 use crate::config::{Config, Period, RedisSettings, Secret, WATCH_INTERVAL, Watched};
@@ -45,8 +45,12 @@ pub async fn open_store(
     random: &Arc<dyn Random>,
     metrics: &Metrics,
     conditions: &Conditions,
-) -> Result<Opened, Failure> {
+) -> Result<Opened, OpenError> {
     if config.redis.urls.is_empty() {
+        tracing::warn!(
+            "sessions are kept in the memory of this process: for one replica, not for production. They end with it, \
+             and other replicas do not see them; set redis.urls"
+        );
         open_memory(clock, random)
     } else {
         open_redis(&config.redis, random, metrics, conditions).await
@@ -58,7 +62,7 @@ async fn open_redis(
     random: &Arc<dyn Random>,
     metrics: &Metrics,
     conditions: &Conditions,
-) -> Result<Opened, Failure> {
+) -> Result<Opened, OpenError> {
     let mut login = RedisLogin::new(redis);
     let options = RedisOptions {
         urls: redis.urls.iter().map(|url| url.expose().to_owned()).collect(),
@@ -69,7 +73,7 @@ async fn open_redis(
         response_timeout: redis.response_timeout.get(),
         node_timeout: redis.node_timeout.map(Period::get),
     };
-    RedisStore::check(&options, metrics).map_err(Failure::Setting)?;
+    RedisStore::check(&options, metrics).map_err(OpenError::Setting)?;
     let store = tokio::select! {
         store = connect(&options, random, metrics, conditions) => Arc::new(store?),
         never = login.follow(|| {}) => match never {},
@@ -169,7 +173,7 @@ impl RedisLogin {
 }
 
 /// A store in this process's memory, and a fleet of the servers in this process.
-pub fn open_memory(clock: &Arc<dyn Clock>, random: &Arc<dyn Random>) -> Result<Opened, Failure> {
+pub fn open_memory(clock: &Arc<dyn Clock>, random: &Arc<dyn Random>) -> Result<Opened, OpenError> {
     let fleet = Arc::new(LocalFleet::new(Arc::clone(clock)));
     let store = Arc::new(MemoryStore::new(Arc::clone(clock), Arc::clone(random))?);
     Ok(Opened {
