@@ -7,9 +7,11 @@ pub mod config_cmd;
 pub mod dev;
 mod failure;
 pub mod replica;
+pub mod selftest;
 pub mod serve;
 pub mod settings;
 pub mod signals;
 pub mod token;
+mod traces;
 
 pub use failure::Failure;

@@ -13,7 +13,7 @@ pub use background::{Background, Duties, MEMBER_TIMEOUT};
 pub use builder::{Builder, Cloakroom};
 pub use kubernetes::InKubernetes;
 pub use readiness::Readiness;
-pub use settings::{for_cache, for_cookie, for_sessions};
+pub use settings::{for_cache, for_cookie, for_sessions, for_webhooks};
 pub use store::{Opened, open_memory, open_store};
 
 pub(crate) use readiness::Check;

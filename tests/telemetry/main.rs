@@ -8,5 +8,8 @@
 #[path = "../it/support/mod.rs"]
 mod support;
 
+mod collector;
 mod names;
 mod scrape;
+mod traces;
+mod webhooks;
