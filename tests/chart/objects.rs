@@ -259,12 +259,13 @@ fn a_network_policy_lets_out_what_is_needed_and_nothing_else() {
     assert_eq!(egress(&rendered, "cloakroom-redis"), [dns.clone(), nodes]);
 
     let own = "redis.urls={rediss://a:7000,rediss://b:7001,rediss://c:7000,rediss://d}";
-    let more = "kubernetes.enabled=false,jwt.jwksUrl=https://id.example.com/keys,config.otlp.endpoint=http://otlp:4317";
+    let more = "kubernetes.enabled=false,jwt.jwksUrl=https://id.example.com/keys,config.otlp.endpoint=http://otlp:4317,config.webhooks.shop.url=https://shop.example.com";
     let rendered = helm::render(&[&on[..], &["--set", own, "--set", more]].concat()).unwrap();
     let rules = [
         dns,
         (ports(&["7000/TCP", "7001/TCP", "6379/TCP"]), false),
         (ports(&["4317/TCP", "4318/TCP"]), false),
+        (ports(&["443/TCP"]), false),
         (ports(&["443/TCP"]), false),
     ];
     assert_eq!(egress(&rendered, "cloakroom"), rules);

@@ -11,5 +11,6 @@ mod support;
 mod collector;
 mod names;
 mod scrape;
+mod tls_front;
 mod traces;
 mod webhooks;

@@ -9,6 +9,7 @@ use crate::support::fleet::{Fleet, Replica, SECRET};
 use crate::support::process::Program;
 use crate::support::redis_cluster::shared_cluster;
 use crate::support::wait::{SOON, eventually};
+use crate::tls_front::TlsFront;
 
 const CALLER_TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CALLER_SPAN: &str = "00f067aa0ba902b7";
@@ -106,7 +107,12 @@ async fn a_session_is_followed_over_three_replicas(spoken: Spoken) {
     assert!(contains(&sent, "POST /v1/sessions"), "the search finds what is there");
     assert_eq!(collector.key().as_deref(), Some("a-collector's-key"));
     for replica in &fleet.replicas {
-        assert!(exported(&format!("http://{}", replica.admin), "exported").await > 0.0);
+        // Counted once the collector has answered, which is after it has what it was sent.
+        let admin = format!("http://{}", replica.admin);
+        eventually(SOON, "exported spans to be counted", async || {
+            exported(&admin, "exported").await > 0.0
+        })
+        .await;
     }
 }
 
@@ -217,11 +223,16 @@ struct Alone {
 
 impl Alone {
     async fn start(collector: &str, spoken: Spoken, sample: &str) -> Self {
-        let environment = [
+        Self::with(collector, spoken, sample, &[]).await
+    }
+
+    async fn with(collector: &str, spoken: Spoken, sample: &str, more: &[(&str, &str)]) -> Self {
+        let usual = [
             ("CLOAKROOM_OTLP__ENDPOINT", collector),
             ("CLOAKROOM_OTLP__PROTOCOL", spoken.setting()),
             ("CLOAKROOM_OTLP__SAMPLE", sample),
         ];
+        let environment = [&usual, more].concat();
         let arguments = ["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
         let program = Program::cloakroom(&arguments, &environment);
         let traffic = format!("http://{}", program.listener("traffic").await);
@@ -282,6 +293,29 @@ async fn the_last_spans_leave_with_the_drain() {
         spans.iter().filter(|seen| seen.span.name == "GET /v1/stats").count(),
         20
     );
+}
+
+/// By the authority that the settings name, and by no other.
+#[tokio::test]
+async fn a_collector_behind_tls_is_believed_by_its_authority() {
+    for spoken in [Spoken::Grpc, Spoken::Http] {
+        let collector = Collector::start(spoken).await;
+        let front = TlsFront::start(collector.address).await;
+        let stranger = Alone::start(&front.url(), spoken, "1").await;
+        stranger.ask(None).await;
+        eventually(SOON, "a refusal of the certificate", async || {
+            stranger.spans("failed").await >= 1.0
+        })
+        .await;
+        assert!(collector.spans().is_empty());
+
+        let ca_file = front.ca_file.to_str().unwrap();
+        let server = Alone::with(&front.url(), spoken, "1", &[("CLOAKROOM_OTLP__CA_FILE", ca_file)]).await;
+        server.ask(None).await;
+        collector
+            .span("a span through TLS", |seen| seen.span.name == "GET /v1/stats")
+            .await;
+    }
 }
 
 /// Down, slow, back again: requests are answered, spans are counted as lost, and later ones arrive.

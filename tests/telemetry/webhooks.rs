@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::support::fleet::{Answer, Fleet, Replica};
+use crate::support::listener::Listener;
 use crate::support::redis_cluster::shared_cluster;
 use crate::support::wait::{SOON, eventually};
 
@@ -185,13 +186,21 @@ async fn deliveries_are_what_standard_webhooks_verifies_and_name_who_did_it() {
     assert_eq!(created.headers["content-type"], "application/json");
     assert!(created.json()["data"].get("actor").is_none());
 
+    let mut listener = Listener::start(fleet.at(0), None).await;
     let answer = fleet.at(2).delete("/v1/users/alice/sessions").await.expect(200);
     assert_eq!(answer.json()["revoked"], 1);
     let revoked = receiver.delivery("revoked", id).await;
-    let data = &revoked.json()["data"];
+    let told = revoked.json();
+    let data = &told["data"];
     assert_eq!(data["actor"], json!({"type": "application", "subject": "the-tests"}));
     assert_eq!(data["request_id"], answer.header("x-request-id"));
     assert_eq!((&data["user_id"], &data["reason"]), (&json!("alice"), &json!("user")));
+
+    let streamed = listener.until("revoked", &path).await.pop().unwrap().data;
+    assert_eq!(
+        (&streamed["actor"], &streamed["request_id"]),
+        (&data["actor"], &data["request_id"])
+    );
 
     // The audit log has the same, and no token.
     let line = fleet.at(2).program.logged("audit").await;
@@ -280,6 +289,7 @@ async fn what_a_dead_endpoint_missed_comes_when_it_is_back_and_the_next_leader_g
     receiver.answer(500);
     let before = receiver.refused();
     let (path, _) = fleet.at(first).create(json!({})).await;
+    fleet.at(first).delete(&path).await.expect(204);
     eventually(SOON, "a second try", async || receiver.refused() >= before + 2).await;
     receiver.answer(204);
     let delivered = receiver.delivery("created", id_of(&path)).await;
@@ -290,6 +300,13 @@ async fn what_a_dead_endpoint_missed_comes_when_it_is_back_and_the_next_leader_g
         .unwrap();
     assert_eq!(tried.headers["webhook-id"], delivered.headers["webhook-id"]);
     assert!(!disabled(fleet.at(first)).await);
+    // What follows in the same session waits for its turn.
+    receiver.delivery("destroyed", id_of(&path)).await;
+    assert!(
+        !refusals
+            .iter()
+            .any(|refused| refused.is("session.destroyed", id_of(&path)))
+    );
 
     // While it is away, more happens than is kept in flight; then its leader leaves.
     receiver.answer(503);
