@@ -190,7 +190,7 @@ impl JwtVerifier {
         self.remembered.get(bearer(headers).ok()?, self.clock.now())
     }
 
-    fn verify(&self, token: &str, header: &Header) -> Result<Option<Scope>, Refusal> {
+    pub(super) fn verify(&self, token: &str, header: &Header) -> Result<Option<Scope>, Refusal> {
         // What must be understood (RFC 7515, section 4.1.11) is not; where keys are to be had (jku, x5u, jwk) is not
         // for the token to say.
         if header.crit.is_some() {
@@ -263,7 +263,7 @@ fn expiry(exp: f64) -> Timestamp {
     Timestamp::from_millis(((exp + LEEWAY) * 1000.0) as u64)
 }
 
-fn bearer(headers: &HeaderMap) -> Result<&str, Refusal> {
+pub(super) fn bearer(headers: &HeaderMap) -> Result<&str, Refusal> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = values.next().ok_or(Refusal::Missing)?;
     if values.next().is_some() {

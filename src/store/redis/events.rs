@@ -36,7 +36,7 @@ struct Told {
     previous_server_id: Option<String>,
 }
 
-fn parse(bucket: Bucket, entry: &str, json: &str) -> Option<Event> {
+pub(super) fn parse(bucket: Bucket, entry: &str, json: &str) -> Option<Event> {
     let (at, sequence) = entry.split_once('-')?;
     let id = EventId {
         at: Timestamp::from_millis(at.parse().ok()?),
