@@ -17,5 +17,6 @@ pub mod sessions;
 pub mod store;
 pub mod telemetry;
 pub mod web;
+pub mod webhooks;
 
 pub use runtime::Cloakroom;

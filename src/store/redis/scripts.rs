@@ -102,4 +102,5 @@ scripts! {
     layout: [];
     announce: [];
     lead: [];
+    bookmark: [];
 }
