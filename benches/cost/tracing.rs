@@ -58,11 +58,14 @@ pub(crate) async fn measure(fleet: &Fleet, options: &Options) -> Vec<Traced> {
             requests,
         )
     });
-    for _ in 0..options.rounds {
+    let servers = [fleet.first(), &share, &all];
+    for number in 0..options.rounds {
         for (traced, requests) in &mut cases {
             let mut round = [0.0; 3];
-            for (server, cost) in [fleet.first(), &share, &all].into_iter().zip(&mut round) {
-                *cost = turn(server, requests, options).await;
+            // Another one begins each time: what changes within a round changes for all of them.
+            for turns in 0..servers.len() {
+                let index = (number + turns) % servers.len();
+                round[index] = turn(servers[index], requests, options).await;
             }
             traced.rounds.push(round);
         }

@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -7,11 +7,12 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 use parking_lot::Mutex;
 use reqwest::StatusCode;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, interval, sleep};
 
 use super::Webhook;
 use super::attempt::{Message, Outcome};
-use crate::session::{Bucket, Timestamp};
+use crate::session::{Bucket, SessionId, Timestamp};
 use crate::sessions::{EventFeed, FeedItem, Result, Sessions};
 use crate::store::{Event, EventId};
 
@@ -30,6 +31,8 @@ pub(super) struct Delivery<'a> {
     webhook: &'a Webhook,
     /// What is on its way.
     waiting: Mutex<BTreeSet<EventId>>,
+    /// The last event of each session that is, with what ends when it is done.
+    lines: Mutex<HashMap<SessionId, (EventId, oneshot::Receiver<()>)>>,
     /// How many were delivered: an event that fails while others do not is itself the cause.
     delivered: AtomicU64,
     disabled: AtomicBool,
@@ -43,6 +46,7 @@ impl<'a> Delivery<'a> {
             sessions,
             webhook,
             waiting: Mutex::default(),
+            lines: Mutex::default(),
             delivered: AtomicU64::new(0),
             disabled: AtomicBool::new(false),
             jitter: AtomicU64::new(sessions.monotonic().as_nanos()),
@@ -68,6 +72,8 @@ impl<'a> Delivery<'a> {
     /// Delivers what follows the position, until the feed ends or has lost something on its way here: then the streams
     /// still have it.
     async fn follow(&self) -> Result<()> {
+        self.waiting.lock().clear();
+        self.lines.lock().clear();
         let known = self.sessions.bookmark(self.webhook.name(), None).await?;
         let begun = EventId {
             at: self.sessions.now(),
@@ -108,27 +114,55 @@ impl<'a> Delivery<'a> {
         Ok(())
     }
 
-    /// Delivers one item; gives where it stands.
-    async fn take(&self, item: FeedItem) -> Option<EventId> {
-        match item {
-            FeedItem::Event(event) if self.webhook.wants(event.kind) => Some(self.deliver_event(&event).await),
-            FeedItem::Event(event) => Some(event.id),
-            FeedItem::Gap => {
-                self.lost("trimmed");
-                tracing::warn!(
-                    webhook = self.webhook.name(),
-                    "events were lost: the streams hold them no more"
-                );
-                self.deliver(&Message::gap(self.sessions.now())).await;
-                None
+    /// Delivers one item; gives where it stands. Its place is taken at once, in the order of the feed.
+    fn take(&self, item: FeedItem) -> impl Future<Output = Option<EventId>> {
+        let turn = match &item {
+            FeedItem::Event(event) if self.webhook.wants(event.kind) => Some(self.line_up(event)),
+            FeedItem::Event(_) | FeedItem::Gap => None,
+        };
+        async move {
+            match (item, turn) {
+                (FeedItem::Event(event), Some(turn)) => Some(self.deliver_event(&event, turn).await),
+                (FeedItem::Event(event), None) => Some(event.id),
+                (FeedItem::Gap, _) => {
+                    self.tell_gap().await;
+                    None
+                }
             }
         }
     }
 
-    async fn deliver_event(&self, event: &Arc<Event>) -> EventId {
+    async fn tell_gap(&self) {
+        self.lost("trimmed");
+        tracing::warn!(
+            webhook = self.webhook.name(),
+            "events were lost: the streams hold them no more"
+        );
+        self.deliver(&Message::gap(self.sessions.now())).await;
+    }
+
+    /// A place behind the event of the same session that is still on its way.
+    fn line_up(&self, event: &Event) -> Turn {
         self.waiting.lock().insert(event.id);
+        let (done, ended) = oneshot::channel();
+        let before = self.lines.lock().insert(event.session_id, (event.id, ended));
+        Turn {
+            before: before.map(|(_, ended)| ended),
+            _done: done,
+        }
+    }
+
+    async fn deliver_event(&self, event: &Arc<Event>, mut turn: Turn) -> EventId {
+        if let Some(before) = turn.before.take() {
+            // Nothing is ever sent: it ends.
+            let _ = before.await;
+        }
         self.deliver(&Message::of(event)).await;
         self.waiting.lock().remove(&event.id);
+        let mut lines = self.lines.lock();
+        if lines.get(&event.session_id).is_some_and(|(last, _)| *last == event.id) {
+            lines.remove(&event.session_id);
+        }
         event.id
     }
 
@@ -237,6 +271,12 @@ impl<'a> Delivery<'a> {
         let share = f64::from(u16::try_from((state ^ (state >> 32)) & 0xffff).unwrap_or_default()) / 65_536.0;
         pause.mul_f64(0.5 + share / 2.0)
     }
+}
+
+/// An event's place in the line of its session: dropped, the next one's turn has come.
+struct Turn {
+    before: Option<oneshot::Receiver<()>>,
+    _done: oneshot::Sender<()>,
 }
 
 fn items(feed: EventFeed) -> impl stream::Stream<Item = FeedItem> {

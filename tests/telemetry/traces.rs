@@ -107,7 +107,12 @@ async fn a_session_is_followed_over_three_replicas(spoken: Spoken) {
     assert!(contains(&sent, "POST /v1/sessions"), "the search finds what is there");
     assert_eq!(collector.key().as_deref(), Some("a-collector's-key"));
     for replica in &fleet.replicas {
-        assert!(exported(&format!("http://{}", replica.admin), "exported").await > 0.0);
+        // Counted once the collector has answered, which is after it has what it was sent.
+        let admin = format!("http://{}", replica.admin);
+        eventually(SOON, "exported spans to be counted", async || {
+            exported(&admin, "exported").await > 0.0
+        })
+        .await;
     }
 }
 

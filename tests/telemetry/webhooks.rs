@@ -289,6 +289,7 @@ async fn what_a_dead_endpoint_missed_comes_when_it_is_back_and_the_next_leader_g
     receiver.answer(500);
     let before = receiver.refused();
     let (path, _) = fleet.at(first).create(json!({})).await;
+    fleet.at(first).delete(&path).await.expect(204);
     eventually(SOON, "a second try", async || receiver.refused() >= before + 2).await;
     receiver.answer(204);
     let delivered = receiver.delivery("created", id_of(&path)).await;
@@ -299,6 +300,13 @@ async fn what_a_dead_endpoint_missed_comes_when_it_is_back_and_the_next_leader_g
         .unwrap();
     assert_eq!(tried.headers["webhook-id"], delivered.headers["webhook-id"]);
     assert!(!disabled(fleet.at(first)).await);
+    // What follows in the same session waits for its turn.
+    receiver.delivery("destroyed", id_of(&path)).await;
+    assert!(
+        !refusals
+            .iter()
+            .any(|refused| refused.is("session.destroyed", id_of(&path)))
+    );
 
     // While it is away, more happens than is kept in flight; then its leader leaves.
     receiver.answer(503);
