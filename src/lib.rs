@@ -7,6 +7,9 @@ pub mod cli;
 pub mod cluster;
 pub mod coherence;
 pub mod config;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod http;
 pub mod runtime;
 pub mod session;

@@ -199,7 +199,7 @@ impl JwtVerifier {
         self.remembered.get(token, self.clock.now())
     }
 
-    fn verify(&self, token: &str, header: &Header) -> Result<Option<Scope>, Refusal> {
+    pub(super) fn verify(&self, token: &str, header: &Header) -> Result<Option<Scope>, Refusal> {
         // What must be understood (RFC 7515, section 4.1.11) is not; where keys are to be had (jku, x5u, jwk) is not
         // for the token to say.
         if header.crit.is_some() {

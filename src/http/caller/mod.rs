@@ -1,6 +1,8 @@
 //! Who calls the API for applications, and what they may do.
 
 mod extract;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod jwks;
 mod jwt;
 mod remembered;

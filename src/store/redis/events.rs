@@ -41,13 +41,13 @@ struct Told {
 
 /// What was read where an event should be.
 #[expect(clippy::large_enum_variant, reason = "it is taken apart where it is made")]
-enum Read {
+pub(super) enum Read {
     Event(Event),
     /// An event of a kind that a newer server tells of: not missed, and not for the listeners of this one.
     Foreign,
 }
 
-fn parse(bucket: Bucket, entry: &str, json: &str) -> Option<Read> {
+pub(super) fn parse(bucket: Bucket, entry: &str, json: &str) -> Option<Read> {
     let (at, sequence) = entry.split_once('-')?;
     let id = EventId {
         at: Timestamp::from_millis(at.parse().ok()?),
