@@ -1,13 +1,17 @@
 //! Cloakroom: HTTP sessions shared by every replica of a service.
 //!
-//! Lower rooms know nothing of higher ones: [`session`] (the domain) and [`config`], [`telemetry`]; [`store`] and
-//! [`coherence`]; [`cluster`]; [`sessions`], the façade every face calls; [`http`] and [`cli`], the faces.
+//! For an application in Rust begin with [`layer`]; for the program, with its `--help`.
+//!
+//! Lower rooms know nothing of higher ones: [`session`] (the domain) and [`config`], [`telemetry`], [`web`]; [`store`] and
+//! [`coherence`]; [`cluster`]; [`sessions`], the façade every face calls; [`runtime`], which keeps it going; [`http`],
+//! [`layer`] and [`cli`], the faces.
 
 pub mod cli;
 pub mod cluster;
 pub mod coherence;
 pub mod config;
 pub mod http;
+pub mod layer;
 pub mod runtime;
 pub mod session;
 pub mod sessions;
