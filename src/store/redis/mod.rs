@@ -30,7 +30,7 @@ use redis::Value;
 pub use options::{Credentials, RedisOptions};
 
 use super::StoreError;
-use crate::session::{Bucket, Keyring, Random, SessionId};
+use crate::session::{Bucket, Keyring, Random, RandomError, SessionId};
 use crate::telemetry::Metrics;
 use keys::{Keys, slot_of_bucket};
 use node::{Dialer, Node};
@@ -147,6 +147,8 @@ impl RedisStore {
             "limit" => Err(StoreError::TooManySessions {
                 limit: u32::try_from(reply.number()?).unwrap_or(u32::MAX),
             }),
+            // Only a generator that repeats itself gives an id twice.
+            "taken" => Err(RandomError.into()),
             "not_a_number" => Err(StoreError::NotANumber),
             "not_a_cart" => Err(StoreError::NotACart),
             other => Err(StoreError::Corrupt(format!("a script answered `{other}`"))),

@@ -11,6 +11,7 @@ end
 local old, key, m = live(ARGV[2])
 if not old then return answer('missing') end
 local new, login = ARGV[3], ARGV[4] == '1'
+if is_taken(new) then return answer('taken') end
 
 invalidate('r', m.v + 1, old)
 remember(KEYS[4], new)
