@@ -156,7 +156,7 @@ impl Backend {
         class: Option<&str>,
     ) -> Result<Opened, Error> {
         let sessions = match self {
-            Self::ClientSide(client_side) => return client_side.log_in(former, pending, log_in),
+            Self::ClientSide(client_side) => return client_side.log_in(former, pending, log_in, class),
             Self::Shared(sessions) => sessions.clone(),
         };
         let user = log_in.user_id()?;

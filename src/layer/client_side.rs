@@ -292,10 +292,16 @@ impl ClientSide {
     }
 
     /// The session with a user, and with a new token.
-    pub(super) fn log_in(&self, former: Option<&Opened>, pending: Fields, log_in: &LogIn) -> Result<Opened, Error> {
+    pub(super) fn log_in(
+        &self,
+        former: Option<&Opened>,
+        pending: Fields,
+        log_in: &LogIn,
+        class: Option<&str>,
+    ) -> Result<Opened, Error> {
         let former_data = former.map(|opened| opened.session.data.clone()).unwrap_or_default();
-        let class = log_in.class.as_deref();
-        let class = class.or_else(|| former.map(|opened| opened.session.class.as_str()));
+        let former_class = former.map(|opened| opened.session.class.as_str());
+        let class = log_in.class.as_deref().or(former_class).or(class);
         let mut data = merged(&former_data, pending);
         data.retain(|key, _| log_in.keeps(key));
         let opened = self.create(class, data)?;
@@ -335,6 +341,11 @@ impl ClientSide {
 
     pub(super) fn verify_csrf(opened: &Opened, given: &str) -> bool {
         constant_time::verify_slices_are_equal(Self::csrf_token(opened).as_bytes(), given.as_bytes()).is_ok()
+    }
+
+    /// The classes that a session can have.
+    pub(super) fn known_classes(&self) -> &Classes {
+        &self.classes
     }
 
     fn token(&self) -> Result<Token, RandomError> {

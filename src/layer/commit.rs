@@ -55,6 +55,10 @@ impl Session {
     async fn settle(&self, state: &mut State) -> Result<()> {
         let core = &*self.0.core;
         let options = &core.options;
+        if state.refused {
+            // The handler knows, and has answered accordingly.
+            state.pending.clear();
+        }
         if state.unset {
             state.pending.clear();
             if let (Unset::Destroy, Some(opened)) = (options.unset, state.opened().cloned()) {

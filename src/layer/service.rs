@@ -10,6 +10,7 @@ use super::backend::Backend;
 use super::client_side::ClientSide;
 use super::options::{InvalidOptions, Options};
 use super::session::{Core, Session};
+use crate::session::Classes;
 use crate::sessions::Sessions;
 use crate::web::SetCookie;
 
@@ -40,15 +41,7 @@ pub struct SessionLayer(Arc<Core>);
 impl SessionLayer {
     /// Sessions in the store that `sessions` stands on.
     pub fn new(sessions: Sessions, options: Options) -> Result<Self, InvalidOptions> {
-        if let Some(class) = &options.class
-            && sessions.classes().get(class).is_none()
-        {
-            let known: Vec<_> = sessions.classes().names().collect();
-            let known = known.join(", ");
-            return Err(InvalidOptions(format!(
-                "class: unknown `{class}`; the classes are {known}"
-            )));
-        }
+        check_class(&options, sessions.classes())?;
         Self::over(Backend::Shared(sessions), options)
     }
 
@@ -58,6 +51,7 @@ impl SessionLayer {
             let what = "cookie.secrets: a client-side session is sealed, which signs it too: leave them out";
             return Err(InvalidOptions(what.to_owned()));
         }
+        check_class(&options, client_side.known_classes())?;
         Self::over(Backend::ClientSide(client_side), options)
     }
 
@@ -68,6 +62,19 @@ impl SessionLayer {
             backend,
             options,
         })))
+    }
+}
+
+fn check_class(options: &Options, classes: &Classes) -> Result<(), InvalidOptions> {
+    match &options.class {
+        Some(class) if classes.get(class).is_none() => {
+            let known: Vec<_> = classes.names().collect();
+            let known = known.join(", ");
+            Err(InvalidOptions(format!(
+                "class: unknown `{class}`; the classes are {known}"
+            )))
+        }
+        _ => Ok(()),
     }
 }
 

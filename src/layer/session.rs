@@ -115,6 +115,7 @@ impl Session {
             Held::Unread | Held::Nothing | Held::Open(_) => {}
         }
         state.pending.insert(name, value);
+        state.refused = false;
         Ok(())
     }
 

@@ -13,6 +13,8 @@ pub(super) struct State {
     pub(super) outgoing: Outgoing,
     /// Whether anything was written.
     pub(super) wrote: bool,
+    /// Whether the handler was told that what is pending cannot be written.
+    pub(super) refused: bool,
     /// Whether the handler let go of the session.
     pub(super) unset: bool,
     /// Whether the response's head is made, so that no cookie can be set any more.
@@ -104,6 +106,7 @@ impl State {
             return Ok(());
         }
         let changed = core.backend.change(opened, self.pending.clone()).await;
+        self.refused = changed.is_err();
         let changed = self.unless_ended(changed)?;
         self.pending.clear();
         self.wrote = true;
@@ -120,7 +123,9 @@ impl State {
             return Err(Error::Late);
         }
         let class = core.options.class.as_deref();
-        let made = core.backend.create(class, self.pending.clone(), visit).await?;
+        let made = core.backend.create(class, self.pending.clone(), visit).await;
+        self.refused = made.is_err();
+        let made = made?;
         self.pending.clear();
         self.held = Held::Open(made);
         self.outgoing = Outgoing::Issue;
