@@ -28,6 +28,7 @@ use arc_swap::ArcSwap;
 use redis::Value;
 
 pub use options::{Credentials, RedisOptions};
+pub use scripts::SCRIPT_NAMES;
 
 use super::StoreError;
 use crate::session::{Bucket, Keyring, Random, RandomError, SessionId};
