@@ -3,7 +3,7 @@
 use cloakroom::layer::Options;
 use serde_json::{Value, json};
 
-use crate::site::{Browser, places, replica};
+use crate::site::{Browser, Site, places, replica};
 use crate::support::unique_prefix;
 use crate::support::wait::{SOON, eventually};
 
@@ -82,18 +82,50 @@ async fn s13_another_user_never_gets_the_former_ones_session() {
 }
 
 #[tokio::test]
-async fn a_log_in_goes_through_though_the_session_has_just_ended() {
+async fn a_log_in_goes_through_though_the_session_ends_meanwhile() {
     for place in places().await {
         let site = place.site(Options::default());
         let mut browser = site.browser();
         browser.run(json!([["set", "a", 1]])).await;
-        let mut ending = browser.clone();
-        // The request reads the session, another ends it, and then the request logs in.
-        let gate = browser.run(json!([["get", "a"]])).await;
-        assert_eq!(gate, [json!(1)]);
-        ending.run(json!([["destroy"]])).await;
-        browser.run(json!([["log_in", "dana"]])).await;
+        let before = browser.clone();
+        let log_in = browser.run(json!([["get", "a"], ["pause"], ["log_in", "dana"]]));
+        tokio::join!(log_in, while_it_pauses(&site, &before, json!([["destroy"]])));
         assert_eq!(user_of(&browser).await, "dana", "{}", place.name);
+    }
+}
+
+/// Sends a request while another one has come to its pause, and lets that go on.
+async fn while_it_pauses(site: &Site, browser: &Browser, verbs: Value) {
+    site.pause.reached.notified().await;
+    browser.clone().run(verbs).await;
+    site.pause.over.notify_one();
+}
+
+#[tokio::test]
+async fn s21_a_request_under_way_does_not_undo_a_log_out() {
+    // As in express-session#632, connect-redis#328 and CVE-2023-20862.
+    for place in places().await {
+        let site = place.site(Options::default());
+        for (late, status) in [
+            (json!(["set", "a", 1]), 200),
+            (json!(["increment", "a", 1]), 401),
+            (json!(["append", "a", "x"]), 401),
+            (json!(["add_to_cart", "hat", 1]), 401),
+            (json!(["touch"]), 401),
+            (json!(["reload"]), 401),
+            (json!(["rotate"]), 401),
+        ] {
+            let mut browser = site.browser();
+            browser.run(json!([["log_in", "dana"]])).await;
+            let before = browser.clone();
+            let mut under_way = browser.clone();
+            let request = under_way.answer(json!([["user"], ["pause"], late]));
+            let log_out = json!([["log_out"]]);
+            let (answer, ()) = tokio::join!(request, while_it_pauses(&site, &before, log_out));
+            assert_eq!(answer.status, status, "{late} {}", place.name);
+            assert!(answer.cookies().is_empty(), "{late}: {answer:?}");
+            assert_eq!(user_of(&before).await, Value::Null, "{late} {}", place.name);
+        }
     }
 }
 

@@ -1,16 +1,18 @@
 //! An application with sessions, and browsers that use it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use cloakroom::Cloakroom;
 use cloakroom::layer::{Error, LogIn, Options, Session, SessionLayer};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 use tower::ServiceExt as _;
 
 use crate::support::redis_cluster::shared_cluster;
@@ -55,18 +57,30 @@ pub(crate) async fn replica(prefix: &str, server_id: &str) -> Cloakroom {
 
 /// The application: `/do` runs the verbs in its body one after the other.
 #[derive(Clone)]
-pub(crate) struct Site(Router);
+pub(crate) struct Site {
+    routes: Router,
+    pub(crate) pause: Arc<Pause>,
+}
+
+/// Where the verb `pause` waits: until another request has done something.
+#[derive(Default)]
+pub(crate) struct Pause {
+    pub(crate) reached: Notify,
+    pub(crate) over: Notify,
+}
 
 impl Site {
     pub(crate) fn new(layer: SessionLayer) -> Self {
+        let pause = Arc::<Pause>::default();
         let routes = Router::new()
             .route("/do", post(run).get(run))
             .route(
                 "/plain",
                 get(async || "nobody asks for the session").post(async || "nor here"),
             )
-            .layer(layer);
-        Self(routes)
+            .layer(layer)
+            .layer(Extension(Arc::clone(&pause)));
+        Self { routes, pause }
     }
 
     pub(crate) fn browser(&self) -> Browser {
@@ -79,11 +93,16 @@ impl Site {
     }
 }
 
-async fn run(session: Session, verbs: String) -> Response {
+async fn run(session: Session, Extension(pause): Extension<Arc<Pause>>, verbs: String) -> Response {
     match serde_json::from_str::<Vec<Vec<Value>>>(&verbs) {
         Ok(verbs) => {
             let mut results = Vec::new();
             for verb in verbs {
+                if verb[0] == "pause" {
+                    pause.reached.notify_one();
+                    pause.over.notified().await;
+                    continue;
+                }
                 match act(&session, &verb).await {
                     Ok(result) => results.push(result),
                     Err(error) => return error.into_response(),
@@ -200,7 +219,7 @@ impl Browser {
             request = request.extension(axum::extract::ConnectInfo(peer));
         }
         let request = request.body(Body::from(body)).expect("a request");
-        let Ok(response) = self.site.0.clone().oneshot(request).await;
+        let Ok(response) = self.site.routes.clone().oneshot(request).await;
         let (head, body) = response.into_parts();
         let body = body.collect().await.expect("a body").to_bytes();
         let answer = Answer {
