@@ -50,9 +50,8 @@ impl Backend {
     /// The session that the request's credential opens. What is malformed is refused before the store is asked.
     pub(super) async fn find(&self, visit: &Visit, cookie: &SetCookie, judge: Judge) -> Result<Option<Opened>, Error> {
         match (self, &visit.presented) {
-            (_, Presented::Nothing) => Ok(None),
             (Self::ClientSide(client_side), Presented::Pieces(pieces)) => Ok(client_side.open(cookie.name(), pieces)),
-            (Self::ClientSide(_), _) => Ok(None),
+            (_, Presented::Nothing) | (Self::ClientSide(_), _) => Ok(None),
             (Self::Shared(sessions), Presented::Cookie(value)) => match cookie.seal().open(value) {
                 Some(token) => validated(sessions, &token, visit, judge).await,
                 None => Ok(refused(sessions)),
@@ -231,7 +230,7 @@ async fn validated(sessions: &Sessions, token: &str, visit: &Visit, judge: Judge
         Judge::Client => visit.traits(address.as_deref()),
         Judge::Nobody => ClientTraits::default(),
     };
-    if let Some(valid) = sessions.validate_held(token, &client) {
+    if let Some(valid) = sessions.validate_held(token, &client, |_| true) {
         return Ok(Some(opened(valid, token)));
     }
     let presented = PresentedToken {

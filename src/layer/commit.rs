@@ -141,8 +141,8 @@ impl Session {
         match &core.backend {
             Backend::Shared(_) => {
                 let token = opened.token.as_ref();
-                let line = token.map(|token| core.set_cookie.value(token, life, scheme));
-                Ok(line.into_iter().collect())
+                let cookie = token.map(|token| core.set_cookie.value(token, life, scheme));
+                Ok(cookie.into_iter().collect())
             }
             Backend::ClientSide(client_side) => {
                 let pieces = client_side.close(core.set_cookie.name(), opened)?;

@@ -20,6 +20,7 @@ use crate::web::{CookiePreset, CookieSecrets, CookieSettings, Secure};
 /// assert!(options.check().is_ok());
 /// ```
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "the switches that express-session has")]
 pub struct Options {
     /// The session cookie: its name, its secrets, and every attribute.
     pub cookie: CookieSettings,

@@ -6,6 +6,7 @@ use crate::session::Json;
 
 /// What a request has made of its session so far.
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct State {
     pub(super) held: Held,
     /// What is to be written: only keys that the request changed.
