@@ -15,7 +15,7 @@ use crate::web::{CookiePreset, CookieSecrets, CookieSettings, Secure};
 /// let options = Options {
 ///     rolling: true,
 ///     unset: Unset::Destroy,
-///     ..Options::default().name("sid").max_age(Duration::from_secs(3600))
+///     ..Options::default().name("sid").max_age(Duration::from_hours(1))
 /// };
 /// assert!(options.check().is_ok());
 /// ```

@@ -119,7 +119,7 @@ async fn t26_the_first_secret_seals_and_all_open() {
 
 #[tokio::test]
 async fn t26_the_expiry_is_inside_the_seal() {
-    const MINUTE: Duration = Duration::from_secs(60);
+    const MINUTE: Duration = Duration::from_mins(1);
     let clock = now();
     let options = Options {
         class: Some("sensitive".to_owned()),

@@ -136,9 +136,7 @@ async fn t5_rolling_sets_the_cookie_with_every_response() {
 #[tokio::test]
 async fn a_cookie_with_an_age_of_its_own_starts_again_when_the_session_changes() {
     for place in places().await {
-        let mut browser = place
-            .site(Options::default().max_age(Duration::from_secs(60)))
-            .browser();
+        let mut browser = place.site(Options::default().max_age(Duration::from_mins(1))).browser();
         browser.run(json!([["set", "a", 1]])).await;
         assert!(browser.answer(json!([["get", "a"]])).await.cookies().is_empty());
         let changed = browser.answer(json!([["increment", "b", 1]])).await;
@@ -322,7 +320,7 @@ async fn s34_what_depended_on_a_session_is_kept_out_of_caches() {
 
 #[tokio::test]
 async fn t2_the_class_decides_how_long_the_session_lasts() {
-    const HOUR: Duration = Duration::from_secs(3600);
+    const HOUR: Duration = Duration::from_hours(1);
     let clock = ManualClock::new(Timestamp::from_millis(1_000_000_000_000));
     let cloakroom = Cloakroom::builder()
         .clock(Arc::new(clock.clone()))
