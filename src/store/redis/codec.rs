@@ -1,11 +1,14 @@
 //! The record of a session, a hash: `c` holds what changes seldom, as JSON that a person can read; `m` the session's own
 //! id and what every change and touch writes; `p` the former id, until a rotated session's new token is first used; `d:<key>` the data.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::reply::Reply;
@@ -14,29 +17,81 @@ use crate::session::{
 };
 use crate::store::{Change, NewSession, Snapshot, StoreError};
 
-/// A metadata value: a string as itself, any other JSON as its text, for Lua's JSON does not keep it as written.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(untagged)]
-enum Value {
-    Text(String),
-    Other { json: String },
+/// Metadata: a string as itself, any other JSON as its text, for Lua's JSON does not keep it as written.
+#[derive(Debug, Default)]
+struct Metadata(JsonMap);
+
+/// A metadata value, to be written.
+struct Written<'a>(&'a RawValue);
+
+/// A metadata value that was read.
+struct Read(Json);
+
+/// What stands for JSON that is no string.
+#[derive(Serialize, Deserialize)]
+struct Other<'a> {
+    #[serde(borrow)]
+    json: Cow<'a, str>,
 }
 
-impl Value {
-    fn new(json: &RawValue) -> Self {
-        match serde_json::from_str(json.get()) {
-            Ok(text) => Self::Text(text),
-            Err(_) => Self::Other {
-                json: json.get().to_owned(),
-            },
+impl Metadata {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Serialize for Metadata {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, Written(value))))
+    }
+}
+
+impl Serialize for Written<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let json = self.0.get();
+        match serde_json::from_str::<String>(json) {
+            Ok(text) => serializer.serialize_str(&text),
+            Err(_) => Other { json: json.into() }.serialize(serializer),
         }
     }
+}
 
-    fn json(self) -> Option<Json> {
-        match self {
-            Self::Text(text) => serde_json::value::to_raw_value(&text).ok(),
-            Self::Other { json } => RawValue::from_string(json).ok(),
+impl<'de> Deserialize<'de> for Metadata {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Values;
+
+        impl<'de> Visitor<'de> for Values {
+            type Value = Metadata;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut values: A) -> Result<Metadata, A::Error> {
+                let next = || values.next_entry::<Box<str>, Read>().transpose();
+                let values = std::iter::from_fn(next).map(|entry| entry.map(|(name, Read(json))| (name, json)));
+                values.collect::<Result<_, _>>().map(Metadata)
+            }
         }
+
+        deserializer.deserialize_map(Values)
+    }
+}
+
+impl<'de> Deserialize<'de> for Read {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&RawValue>::deserialize(deserializer)?;
+        let text = raw.get();
+        let json = if !text.starts_with('"') {
+            let other: Other<'_> = serde_json::from_str(text).map_err(D::Error::custom)?;
+            RawValue::from_string(other.json.into_owned())
+        } else if text.contains('\\') {
+            // Lua's JSON escapes what need not be.
+            serde_json::from_str::<String>(text).and_then(|text| serde_json::value::to_raw_value(&text))
+        } else {
+            Ok(raw.to_owned())
+        };
+        json.map(Self).map_err(D::Error::custom)
     }
 }
 
@@ -50,8 +105,8 @@ struct Core {
     roles: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     permissions: Vec<String>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    metadata: BTreeMap<String, Value>,
+    #[serde(skip_serializing_if = "Metadata::is_empty")]
+    metadata: Metadata,
     #[serde(skip_serializing_if = "CoreSecurity::is_empty")]
     security: CoreSecurity,
     server_id: String,
@@ -94,11 +149,7 @@ pub(super) fn core_of(new: &NewSession) -> Result<String, StoreError> {
         user: new.user_id.as_ref().map(ToString::to_string),
         roles: new.roles.clone(),
         permissions: new.permissions.clone(),
-        metadata: new
-            .metadata
-            .iter()
-            .map(|(name, value)| (name.clone(), Value::new(value)))
-            .collect(),
+        metadata: Metadata(new.metadata.clone()),
         server_id: new.server_id.to_string(),
         fingerprint: new.fingerprint.clone(),
         kin: new.kin.iter().map(ToString::to_string).collect(),
@@ -116,7 +167,7 @@ pub(super) fn patch_of(change: &Change) -> Result<String, StoreError> {
         #[serde(skip_serializing_if = "Option::is_none")]
         permissions: Option<&'a [String]>,
         #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-        metadata: BTreeMap<&'a str, Value>,
+        metadata: BTreeMap<&'a str, Written<'a>>,
         #[serde(skip_serializing_if = "Vec::is_empty")]
         remove: Vec<&'a str>,
         #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -126,14 +177,13 @@ pub(super) fn patch_of(change: &Change) -> Result<String, StoreError> {
     if change.roles.is_none() && change.permissions.is_none() && metadata_is_empty && change.security.is_empty() {
         return Ok(String::new());
     }
-    let set = |name, value: &Option<Json>| value.as_deref().map(|value| (name, Value::new(value)));
     let patch = Patch {
         roles: change.roles.as_deref(),
         permissions: change.permissions.as_deref(),
         metadata: change
             .metadata
             .iter()
-            .filter_map(|(name, value)| set(name.as_str(), value))
+            .filter_map(|(name, value)| Some((name.as_str(), Written(value.as_deref()?))))
             .collect(),
         remove: change
             .metadata
@@ -163,8 +213,10 @@ fn security_patch(change: &SecurityChange) -> BTreeMap<&'static str, serde_json:
 
 /// Reads a session out of an answer, and checks that it is the one that the answer speaks of (S51).
 pub(super) fn snapshot(reply: &mut Reply<'_>, id: SessionId, now: Timestamp) -> Result<Snapshot, StoreError> {
-    let (mut core, mut meta, mut unconfirmed, mut data) = (None, None, false, JsonMap::new());
-    for _ in 0..reply.array()? / 2 {
+    let fields = reply.array()? / 2;
+    let (mut core, mut meta, mut unconfirmed) = (None, None, false);
+    let mut data = Vec::with_capacity(fields.saturating_sub(2));
+    for _ in 0..fields {
         let (name, value) = (reply.text()?, reply.text()?);
         match name {
             "c" => core = Some(value),
@@ -172,10 +224,7 @@ pub(super) fn snapshot(reply: &mut Reply<'_>, id: SessionId, now: Timestamp) -> 
             "p" => unconfirmed = true,
             _ => {
                 if let Some(key) = name.strip_prefix("d:") {
-                    data.insert(
-                        key.to_owned(),
-                        RawValue::from_string(value.to_owned()).map_err(corrupt)?,
-                    );
+                    data.push((key, RawValue::from_string(value.to_owned()).map_err(corrupt)?));
                 }
             }
         }
@@ -188,7 +237,8 @@ pub(super) fn snapshot(reply: &mut Reply<'_>, id: SessionId, now: Timestamp) -> 
     if own_id != id.text().as_str() {
         return Err(StoreError::Mismatch);
     }
-    let session = session(id, core, meta, data, unconfirmed).ok_or_else(|| corrupt(format!("session {id}: {meta}")))?;
+    let session = session(id, core, meta, data.into_iter().collect(), unconfirmed)
+        .ok_or_else(|| corrupt(format!("session {id}: {meta}")))?;
     Ok(Snapshot {
         session: Arc::new(session),
         now,
@@ -217,11 +267,7 @@ fn session(id: SessionId, core: Core, meta: &str, data: JsonMap, unconfirmed: bo
         roles: core.roles,
         permissions: core.permissions,
         data,
-        metadata: core
-            .metadata
-            .into_iter()
-            .map(|(name, value)| Some((name, value.json()?)))
-            .collect::<Option<_>>()?,
+        metadata: core.metadata.0,
         security: Security {
             login_attempts: core.security.login_attempts.unwrap_or_default(),
             suspicious: core.security.suspicious.unwrap_or_default(),
