@@ -184,7 +184,7 @@ impl Backend {
             .into_iter()
             .filter(|(key, _)| log_in.keeps(key.as_str()))
             .collect();
-        let named = former.session.data.keys().map(String::as_str);
+        let named = former.session.data.keys();
         let keep = log_in.kept_of(named.chain(kept_pending.keys().map(DataKey::as_str)))?;
         let id = former.session.id;
         if !kept_pending.is_empty() {

@@ -303,7 +303,7 @@ impl ClientSide {
         let former_class = former.map(|opened| opened.session.class.as_str());
         let class = log_in.class.as_deref().or(former_class).or(class);
         let mut data = merged(&former_data, pending);
-        data.retain(|key, _| log_in.keeps(key));
+        data.retain(|key| log_in.keeps(key));
         let opened = self.create(class, data)?;
         let mut session = (*opened.session).clone();
         session.user_id = Some(log_in.user_id()?);

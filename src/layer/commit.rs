@@ -10,6 +10,7 @@ use super::options::Unset;
 use super::session::{Result, Session};
 use super::state::{Held, Outgoing, State};
 use super::visit::Presented;
+use crate::session::REMEMBER_ME_CLASS;
 use crate::web::{Life, Scheme, Secure};
 
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
@@ -137,6 +138,7 @@ impl Session {
         let life = Life {
             now: opened.now,
             ends_at: opened.session.absolute_expires_at,
+            outlives_browser: opened.session.class.as_str() == REMEMBER_ME_CLASS,
         };
         match &core.backend {
             Backend::Shared(_) => {

@@ -143,7 +143,8 @@ impl Options {
         self
     }
 
-    /// A cookie that ends with the browser: no `Max-Age`.
+    /// A cookie that ends with the browser (no `Max-Age`), but for sessions of the class `remember_me`: a log-in decides
+    /// by [`LogIn::class`](super::LogIn::class) whether it is remembered.
     pub fn browser_lifetime(mut self) -> Self {
         self.cookie.browser_lifetime = true;
         self

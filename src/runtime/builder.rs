@@ -10,6 +10,7 @@ use crate::config::{Config, FlagValue, Sources};
 use crate::session::{Clock, Random, SystemClock, SystemRandom};
 use crate::sessions::{Parts, Sessions, Settings};
 use crate::telemetry::Metrics;
+use crate::values::Values;
 
 /// Sessions for an application, in its own process: opened, kept coherent with those of every other replica, and closed.
 ///
@@ -32,6 +33,7 @@ use crate::telemetry::Metrics;
 pub struct Cloakroom {
     sessions: Sessions,
     config: Config,
+    values: Values,
     readiness: Readiness,
     background: Background,
 }
@@ -56,6 +58,11 @@ impl Cloakroom {
     /// The sessions. Cheap to clone.
     pub fn sessions(&self) -> Sessions {
         self.sessions.clone()
+    }
+
+    /// Computed values beside the sessions, in the same store.
+    pub fn values(&self) -> Values {
+        self.values.clone()
     }
 
     /// The settings in force.
@@ -167,8 +174,10 @@ impl Builder {
             membership,
             leadership,
             transport,
+            values,
             ..
         } = opened;
+        let values = Values::new(values, Arc::clone(&self.random));
         let parts = Parts {
             store,
             clock: self.clock,
@@ -189,6 +198,7 @@ impl Builder {
         Ok(Cloakroom {
             sessions,
             config,
+            values,
             readiness,
             background,
         })

@@ -102,4 +102,6 @@ scripts! {
     layout: [];
     announce: [];
     lead: [];
+    value_or_claim: [];
+    hold_value: [];
 }
