@@ -21,6 +21,7 @@ pub mod store;
 pub mod telemetry;
 pub mod values;
 pub mod web;
+pub mod webhooks;
 
 pub use runtime::Cloakroom;
 

@@ -221,6 +221,11 @@ impl<K: Keyed, V: Value, P: Parts> L1<K, V, P> {
         self.map.count()
     }
 
+    /// Whether something is held for `id`, be it good or not.
+    pub fn holds(&self, id: &K) -> bool {
+        self.map.get(id).is_some()
+    }
+
     /// The bytes that they take, about, as the limits count them.
     pub fn weight(&self) -> u64 {
         self.map.weight()

@@ -7,7 +7,6 @@ const NOT_YET: &[(&str, &str)] = &[
         "stale sessions are not served in this version",
     ),
     ("encryption", "session data cannot be encrypted in this version"),
-    ("otlp", "traces are not exported in this version"),
 ];
 
 /// Why `key` is refused for now, if it is; `x_file` counts as `x`.
@@ -36,7 +35,6 @@ mod tests {
             "encryption.keys",
             "encryption.keys_file",
             "session.classes.normal.serve_stale",
-            "otlp.endpoint",
         ] {
             assert!(refusal(key).is_some(), "{key}");
         }

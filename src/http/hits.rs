@@ -236,8 +236,11 @@ impl Hits {
         response
             .headers_mut()
             .insert(X_REQUEST_ID, self.stack.request_id(asked));
-        self.stack
-            .observe(Some(route), method, StatusCode::OK, started.elapsed());
+        let took = started.elapsed();
+        if let Some(traced) = self.stack.traced(asked) {
+            traced.record(method, route, StatusCode::OK, took);
+        }
+        self.stack.observe(Some(route), method, StatusCode::OK, took);
         response
     }
 

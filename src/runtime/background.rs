@@ -15,6 +15,7 @@ use crate::cluster::{Leadership, MemberState, Members, Membership, View};
 use crate::coherence::Transport;
 use crate::session::{Monotonic, ServerId};
 use crate::sessions::Sessions;
+use crate::webhooks::{self, Webhook};
 
 const FLUSH_EVERY: Duration = Duration::from_millis(100);
 const REDO_EVERY: Duration = Duration::from_millis(500);
@@ -47,6 +48,8 @@ pub struct Duties {
     pub readiness: Readiness,
     /// Where what is learnt of the fleet goes: the façade holds the other end.
     pub view: watch::Sender<View>,
+    /// Where events are delivered while this server leads.
+    pub webhooks: Arc<[Webhook]>,
 }
 
 /// The running background of a server.
@@ -78,7 +81,14 @@ impl Background {
         tasks.spawn(while_leading(leads.clone(), move || sweep(sessions.clone()), || ()).in_current_span());
         let (sessions, counted) = (duties.sessions.clone(), duties.sessions.clone());
         let hide = move || counted.hide_counts();
-        tasks.spawn(while_leading(leads, move || count(sessions.clone()), hide).in_current_span());
+        tasks.spawn(while_leading(leads.clone(), move || count(sessions.clone()), hide).in_current_span());
+        if !duties.webhooks.is_empty() {
+            let (sessions, delivered) = (duties.sessions.clone(), duties.sessions.clone());
+            let (hooks, hidden) = (Arc::clone(&duties.webhooks), Arc::clone(&duties.webhooks));
+            let deliver = move || webhooks::deliver(sessions.clone(), Arc::clone(&hooks));
+            let hide = move || webhooks::hide(&delivered, &hidden);
+            tasks.spawn(while_leading(leads, deliver, hide).in_current_span());
+        }
         Self {
             duties,
             state,

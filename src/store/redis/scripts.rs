@@ -104,4 +104,5 @@ scripts! {
     lead: [];
     value_or_claim: [];
     hold_value: [];
+    bookmark: [];
 }

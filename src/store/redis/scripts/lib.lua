@@ -13,6 +13,11 @@ local EVENTS_FOR = 600000 -- for so long after the last of them
 local DAY = 86400000
 local KIN = 8 -- so many former ids are remembered
 
+-- What the call is done for, a word each behind the tag: `traceparent`, `actor`, `request`. Mostly nothing.
+local function word(name)
+  return string.match(ARGV[1], ' ' .. name .. '=(%S+)')
+end
+
 local function answer(status, ...)
   return cmsgpack.pack({ARGV[1], now, status, ...})
 end
@@ -74,7 +79,9 @@ local function keep(key, at)
 end
 
 local function invalidate(kind, version, ids)
-  redis.call('SPUBLISH', KEYS[2], '1 ' .. kind .. ' ' .. string.format('%d', version) .. ' ' .. ids)
+  local trace = word('traceparent')
+  redis.call('SPUBLISH', KEYS[2], '1 ' .. kind .. ' ' .. string.format('%d', version) .. ' ' .. ids ..
+    (trace and ' traceparent=' .. trace or ''))
 end
 
 -- A session's id with those that it had before: a failover may undo a rotation together with the end.
@@ -86,6 +93,7 @@ local function tell(kind, id, m, c, more)
   local event = more or {}
   event.event, event.session_id, event.at, event.class = kind, id, now, m.class
   event.user_id, event.server_id = c.user, c.server_id
+  event.actor, event.request_id = word('actor'), word('request')
   local text = cjson.encode(event)
   local entry = redis.call('XADD', base .. 'e', 'MAXLEN', EVENTS, '*', 'e', text)
   redis.call('PEXPIRE', base .. 'e', EVENTS_FOR)
