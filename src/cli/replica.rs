@@ -107,6 +107,14 @@ impl Core {
     pub fn sessions(&self) -> &Sessions {
         &self.duties.sessions
     }
+
+    /// With an application beside the API, on the same listener.
+    pub fn beside(self, owns: fn(&str) -> bool, application: Router) -> Self {
+        Self {
+            service: self.service.beside(owns, application),
+            ..self
+        }
+    }
 }
 
 /// A server that has its addresses and serves as soon as it runs.

@@ -12,6 +12,7 @@ use crate::config::{Config, FlagValue, Sources};
 use crate::session::{Clock, Random, SystemClock, SystemRandom};
 use crate::sessions::{Parts, Sessions, Settings};
 use crate::telemetry::Metrics;
+use crate::values::Values;
 
 /// Sessions for an application, in its own process: opened, kept coherent with those of every other replica, and closed.
 ///
@@ -34,6 +35,7 @@ use crate::telemetry::Metrics;
 pub struct Cloakroom {
     sessions: Sessions,
     config: Config,
+    values: Values,
     readiness: Readiness,
     background: Background,
     _kubernetes: Option<InKubernetes>,
@@ -59,6 +61,11 @@ impl Cloakroom {
     /// The sessions. Cheap to clone.
     pub fn sessions(&self) -> Sessions {
         self.sessions.clone()
+    }
+
+    /// Computed values beside the sessions, in the same store.
+    pub fn values(&self) -> Values {
+        self.values.clone()
     }
 
     /// The settings in force.
@@ -178,8 +185,10 @@ impl Builder {
             membership,
             leadership,
             transport,
+            values,
             ..
         } = opened;
+        let values = Values::new(values, Arc::clone(&self.random));
         let parts = Parts {
             store,
             clock: self.clock,
@@ -203,6 +212,7 @@ impl Builder {
         Ok(Cloakroom {
             sessions,
             config,
+            values,
             readiness,
             background,
             _kubernetes: kubernetes,

@@ -15,7 +15,7 @@ use crate::coherence::Transport;
 use crate::config::{Config, Period, RedisSettings, Secret, WATCH_INTERVAL, Watched};
 use crate::session::{Clock, Random};
 use crate::store::redis::{Credentials, RedisOptions, RedisStore};
-use crate::store::{MemoryStore, SessionStore, StoreError};
+use crate::store::{MemoryStore, MemoryValues, SessionStore, StoreError, ValueStore};
 use crate::telemetry::Metrics;
 
 /// What a failover may take beyond the cluster's node timeout: votes, replication lag, and a margin.
@@ -34,6 +34,8 @@ pub struct Opened {
     pub leadership: Arc<dyn Leadership>,
     /// What feeds this server's memory of sessions.
     pub transport: Arc<dyn Transport>,
+    /// The application's values beside its sessions.
+    pub values: Arc<dyn ValueStore>,
     /// How long ends are kept to be repeated after a failover.
     pub redo_window: Duration,
 }
@@ -89,6 +91,7 @@ async fn open_redis(
         redo_window: node_timeout.unwrap_or_default() + REDO_MARGIN,
         membership: Arc::clone(&store) as Arc<dyn Membership>,
         leadership: Arc::clone(&store) as Arc<dyn Leadership>,
+        values: Arc::clone(&store) as Arc<dyn ValueStore>,
         store,
     })
 }
@@ -181,6 +184,7 @@ pub fn open_memory(clock: &Arc<dyn Clock>, random: &Arc<dyn Random>) -> Result<O
         store,
         membership: Arc::clone(&fleet) as Arc<dyn Membership>,
         leadership: fleet,
+        values: Arc::new(MemoryValues::new(Arc::clone(clock))),
         redo_window: REDO_MARGIN,
     })
 }
