@@ -1,4 +1,6 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
 
 use crate::driver::{Browser, Driver};
 use crate::pages::{Replicas, is_logged_in, log_in};
@@ -65,7 +67,7 @@ async fn t3_only_who_wants_to_be_remembered_is_still_there_after_a_restart() {
         assert_eq!(cookie.get("expiry").is_some(), remember, "{cookie}");
         assert_eq!(
             (&cookie["httpOnly"], &cookie["sameSite"]),
-            (&true.into(), &"Lax".into())
+            (&json!(true), &json!("Lax"))
         );
         until_stored(&profile.path().join("Default/Cookies"), remember).await;
         browser.quit().await;
@@ -76,7 +78,7 @@ async fn t3_only_who_wants_to_be_remembered_is_still_there_after_a_restart() {
 }
 
 /// Chromium writes cookies to its profile some seconds after they were set; quitting it by the driver does not wait.
-async fn until_stored(file: &PathBuf, remember: bool) {
+async fn until_stored(file: &Path, remember: bool) {
     if !remember {
         return;
     }
