@@ -368,7 +368,7 @@ fn alerts_and_dashboards_are_those_of_the_files() {
         assert_eq!(alert["labels"]["team"], "accounts", "{alert}");
         assert!(alert["labels"]["severity"].is_string(), "{alert}");
         let runbook = alert["annotations"]["runbook_url"].as_str().unwrap();
-        assert!(runbook.starts_with("https://r.example/docs/"), "{runbook}");
+        assert!(runbook.starts_with("https://r.example/grafana/runbooks/"), "{runbook}");
     }
     let is_dashboard = |map: &&&Value| map["metadata"]["labels"]["grafana_dashboard"] == "1";
     let maps = rendered.of_kind("ConfigMap");
