@@ -31,13 +31,13 @@ impl Peer<'_> {
         call.key(self.key(&format!("s:{id}")))
             .key(self.key("inv"))
             .key(self.key("ev"));
-        more_keys.iter().for_each(|key| {
+        for key in more_keys {
             call.key(key);
-        });
+        }
         call.arg("tag").arg(id);
-        arguments.iter().for_each(|argument| {
+        for argument in arguments {
             call.arg(*argument);
-        });
+        }
         call.invoke_async(&mut self.redis.connect().await.unwrap()).await
     }
 

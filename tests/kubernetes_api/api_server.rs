@@ -26,7 +26,7 @@ const ADMIN_TOKEN: &str = "admin-token";
 /// The issuer of service accounts' tokens.
 pub(crate) const ISSUER: &str = "https://kubernetes.default.svc";
 /// How long an API server may take to be ready on a busy machine.
-const UP: std::time::Duration = std::time::Duration::from_secs(60);
+const UP: std::time::Duration = std::time::Duration::from_mins(1);
 
 /// A running API server; dropped, it and its etcd are killed.
 pub(crate) struct ApiServer {

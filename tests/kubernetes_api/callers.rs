@@ -1,8 +1,8 @@
 //! Callers that show the token of their service account.
 
+use cloakroom::session::{Clock as _, SystemClock};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use k8s_openapi::api::core::v1::{Pod as PodObject, ServiceAccount};
-use k8s_openapi::jiff::Timestamp;
 use kube::api::DeleteParams;
 use serde_json::json;
 
@@ -90,7 +90,7 @@ async fn an_expired_token_is_refused() {
     let (site, pod) = guarded().await;
     let account = site.all::<ServiceAccount>().get("web").await.unwrap();
     let (namespace, uid) = (&site.namespace, account.metadata.uid.unwrap());
-    let now = Timestamp::now().as_second();
+    let now = i64::try_from(SystemClock.now().as_millis() / 1000).unwrap();
     let token = |exp: i64| {
         let claims = json!({
             "iss": ISSUER, "aud": ["cloakroom"], "sub": format!("system:serviceaccount:{namespace}:web"),

@@ -23,10 +23,6 @@ async fn site_with(pods: &[&str]) -> (Site, Store) {
     (site, store)
 }
 
-fn state(text: &str) -> Option<String> {
-    Some(text.to_owned())
-}
-
 /// The sessions by the server where they are homed, as a server counts them.
 async fn counts(pod: &Pod) -> Value {
     pod.get("/v1/stats").await["by_server"].clone()
@@ -40,7 +36,8 @@ async fn a_pod_that_drains_is_seen_at_once_and_its_sessions_move_with_their_next
     let b = Pod::start(&site, "cloakroom-b", &store, &[]).await;
     for pod in [&a, &b] {
         eventually(SOON, "both to be seen", async || {
-            pod.state_of("cloakroom-a").await == state("live") && pod.state_of("cloakroom-b").await == state("live")
+            pod.state_of("cloakroom-a").await.as_deref() == Some("live")
+                && pod.state_of("cloakroom-b").await.as_deref() == Some("live")
         })
         .await;
     }
@@ -55,7 +52,7 @@ async fn a_pod_that_drains_is_seen_at_once_and_its_sessions_move_with_their_next
     let told = Instant::now();
     site.list(&[ready("cloakroom-a"), terminating("cloakroom-b")]).await;
     eventually(AT_ONCE, "it drains", async || {
-        a.state_of("cloakroom-b").await == state("draining")
+        a.state_of("cloakroom-b").await.as_deref() == Some("draining")
     })
     .await;
     println!("a draining pod was seen after {:?}", told.elapsed());
@@ -93,7 +90,7 @@ async fn sessions_of_a_pod_that_vanishes_move_and_those_of_one_that_is_new_do_no
     let a = Pod::start(&site, "cloakroom-a", &store, &[]).await;
     let b = Pod::start(&site, "cloakroom-b", &store, &[]).await;
     eventually(SOON, "both to be seen", async || {
-        a.state_of("cloakroom-b").await == state("live")
+        a.state_of("cloakroom-b").await.as_deref() == Some("live")
     })
     .await;
     let (of_b, token_of_b) = b.create(json!({})).await;
@@ -105,7 +102,7 @@ async fn sessions_of_a_pod_that_vanishes_move_and_those_of_one_that_is_new_do_no
     site.list(&[ready("cloakroom-a"), ready("cloakroom-c")]).await;
     b.program.kill();
     eventually(AT_ONCE, "the new one to be seen", async || {
-        a.state_of("cloakroom-c").await == state("live")
+        a.state_of("cloakroom-c").await.as_deref() == Some("live")
     })
     .await;
     assert_eq!(a.state_of("cloakroom-b").await, None);
@@ -149,7 +146,7 @@ async fn a_pod_that_stops_serving_drains_and_comes_back() {
     ] {
         site.list(&[ready("cloakroom-a"), listed]).await;
         eventually(SOON, "its state", async || {
-            a.state_of("cloakroom-b").await == state(seen)
+            a.state_of("cloakroom-b").await.as_deref() == Some(seen)
         })
         .await;
     }

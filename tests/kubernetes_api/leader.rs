@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cloakroom::session::{Clock as _, SystemClock};
 use k8s_openapi::api::coordination::v1::LeaseSpec;
 use k8s_openapi::jiff::Timestamp;
 use serde_json::json;
@@ -160,7 +161,8 @@ async fn a_lease_renewed_by_a_clock_that_is_wrong_is_kept_while_it_is_renewed() 
     // From now on somebody renews it whose clock is an hour behind.
     let stop = Instant::now() + LEASE + RETRY;
     let leases = pair.site.all::<k8s_openapi::api::coordination::v1::Lease>();
-    let mut renewed = Timestamp::now() - k8s_openapi::jiff::SignedDuration::from_hours(1);
+    let now = i64::try_from(SystemClock.now().as_millis()).unwrap();
+    let mut renewed = Timestamp::from_millisecond(now).unwrap() - k8s_openapi::jiff::SignedDuration::from_hours(1);
     while Instant::now() < stop {
         renewed += k8s_openapi::jiff::SignedDuration::from_secs(1);
         let patch = json!({"spec": {"holderIdentity": "slow-clock", "renewTime": format!("{renewed:.6}")}});

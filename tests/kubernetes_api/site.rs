@@ -100,18 +100,20 @@ impl Site {
             .await
             .unwrap();
         self.add_account(ACCOUNT).await;
-        let role = object(json!({"metadata": {"name": ACCOUNT}, "rules": rules}));
-        self.all::<Role>().create(&made, &role).await.unwrap();
-        let subjects = json!([{"kind": "ServiceAccount", "name": ACCOUNT, "namespace": self.namespace}]);
-        let role_ref =
-            |kind: &str, name: &str| json!({"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name});
-        let binding =
-            json!({"metadata": {"name": ACCOUNT}, "roleRef": role_ref("Role", ACCOUNT), "subjects": subjects});
+        let own = object(json!({"metadata": {"name": ACCOUNT}, "rules": rules}));
+        self.all::<Role>().create(&made, &own).await.unwrap();
+        let binding = json!({
+            "metadata": {"name": ACCOUNT},
+            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": ACCOUNT},
+            "subjects": [{"kind": "ServiceAccount", "name": ACCOUNT, "namespace": self.namespace}],
+        });
         self.all::<RoleBinding>().create(&made, &object(binding)).await.unwrap();
-        let rule = json!({"apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"], "verbs": ["create"]});
-        let judging = json!({"metadata": {"name": self.namespace}, "rules": [rule]});
-        let roles = Api::<ClusterRole>::all(self.client.clone());
-        roles.create(&made, &object(judging)).await.unwrap();
+        let judging = json!({
+            "metadata": {"name": self.namespace},
+            "rules": [{"apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"], "verbs": ["create"]}],
+        });
+        let cluster_wide = Api::<ClusterRole>::all(self.client.clone());
+        cluster_wide.create(&made, &object(judging)).await.unwrap();
         self.allow_reviews(true).await;
     }
 
