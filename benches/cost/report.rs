@@ -154,9 +154,11 @@ fn machine() -> String {
     let model = info.lines().find_map(|line| line.strip_prefix("model name\t: "));
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     format!(
-        "{cores} cores of {}, Linux {}.",
+        "{cores} cores of {}, Linux {}, load average {} before it began.",
         model.unwrap_or("an unknown processor"),
-        kernel.trim()
+        kernel.trim(),
+        load.split(' ').next().unwrap_or("unknown"),
     )
 }

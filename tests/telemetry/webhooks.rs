@@ -281,7 +281,7 @@ async fn what_a_dead_endpoint_missed_comes_when_it_is_back_and_the_next_leader_g
         let url = format!("http://{}/metrics", replica.admin);
         let text = reqwest::get(url).await.unwrap().text().await.unwrap();
         text.lines()
-            .any(|line| line == "cloakroom_webhook_disabled{endpoint=\"shop\"} 1")
+            .any(|line| line == "cloakroom_webhook_disabled{webhook=\"shop\"} 1")
     };
     let first = leader(&fleet).unwrap();
 

@@ -77,7 +77,7 @@ impl State {
 
     fn set_value(&mut self, id: SessionId, key: &str, value: Json, max_bytes: u64) -> Result<Snapshot> {
         let mut after = (*self.snapshot(id)?.session).clone();
-        after.data.insert(key.to_owned(), value);
+        after.data.insert(key, value);
         check_size(&mut after, max_bytes)?;
         self.update_visibly(id, EventKind::Changed, |session| *session = after)
     }
@@ -96,7 +96,7 @@ fn apply(change: Change, session: &mut Session) -> bool {
     for (key, value) in change.data {
         changed |= match value {
             Some(value) => {
-                session.data.insert(key.as_str().to_owned(), value);
+                session.data.insert(key.as_str(), value);
                 true
             }
             None => session.data.remove(key.as_str()).is_some(),

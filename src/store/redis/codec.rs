@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 use super::reply::Reply;
 use crate::session::{
-    ClassName, Json, JsonMap, Memo, Security, SecurityChange, ServerId, Session, SessionId, Timestamp, UserId,
+    ClassName, JsonMap, Memo, Security, SecurityChange, ServerId, Session, SessionId, Timestamp, UserId,
 };
 use crate::store::{Change, NewSession, Snapshot, StoreError};
 
@@ -24,8 +24,8 @@ struct Metadata(JsonMap);
 /// A metadata value, to be written.
 struct Written<'a>(&'a RawValue);
 
-/// A metadata value that was read.
-struct Read(Json);
+/// The JSON of a metadata value that was read.
+struct Read<'a>(Cow<'a, str>);
 
 /// What stands for JSON that is no string.
 #[derive(Serialize, Deserialize)]
@@ -68,9 +68,12 @@ impl<'de> Deserialize<'de> for Metadata {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut values: A) -> Result<Metadata, A::Error> {
-                let next = || values.next_entry::<Box<str>, Read>().transpose();
-                let values = std::iter::from_fn(next).map(|entry| entry.map(|(name, Read(json))| (name, json)));
-                values.collect::<Result<_, _>>().map(Metadata)
+                let mut all = Vec::new();
+                while let Some((name, value)) = values.next_entry::<String, Read<'_>>()? {
+                    all.push((name, value));
+                }
+                let texts = all.iter().map(|(name, Read(json))| (name.into(), &**json)).collect();
+                JsonMap::of_texts(texts).map(Metadata).map_err(A::Error::custom)
             }
         }
 
@@ -78,18 +81,18 @@ impl<'de> Deserialize<'de> for Metadata {
     }
 }
 
-impl<'de> Deserialize<'de> for Read {
+impl<'de> Deserialize<'de> for Read<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = <&RawValue>::deserialize(deserializer)?;
         let text = raw.get();
         let json = if !text.starts_with('"') {
-            let other: Other<'_> = serde_json::from_str(text).map_err(D::Error::custom)?;
-            RawValue::from_string(other.json.into_owned())
+            serde_json::from_str(text).map(|Other { json }| json)
         } else if text.contains('\\') {
             // Lua's JSON escapes what need not be.
-            serde_json::from_str::<String>(text).and_then(|text| serde_json::value::to_raw_value(&text))
+            let written = serde_json::from_str::<String>(text).and_then(|text| serde_json::to_string(&text));
+            written.map(Cow::Owned)
         } else {
-            Ok(raw.to_owned())
+            Ok(Cow::Borrowed(text))
         };
         json.map(Self).map_err(D::Error::custom)
     }
@@ -224,7 +227,7 @@ pub(super) fn snapshot(reply: &mut Reply<'_>, id: SessionId, now: Timestamp) -> 
             "p" => unconfirmed = true,
             _ => {
                 if let Some(key) = name.strip_prefix("d:") {
-                    data.push((key, RawValue::from_string(value.to_owned()).map_err(corrupt)?));
+                    data.push((Cow::Borrowed(key), value));
                 }
             }
         }
@@ -232,13 +235,13 @@ pub(super) fn snapshot(reply: &mut Reply<'_>, id: SessionId, now: Timestamp) -> 
     let (core, meta) = core
         .zip(meta)
         .ok_or_else(|| corrupt(format!("session {id} lacks a field")))?;
+    let data = JsonMap::of_texts(data).map_err(|error| corrupt(format!("session {id}: {error}")))?;
     let core: Core = serde_json::from_str(core).map_err(|error| corrupt(format!("session {id}: {error}")))?;
     let (own_id, meta) = meta.split_once(' ').unwrap_or_default();
     if own_id != id.text().as_str() {
         return Err(StoreError::Mismatch);
     }
-    let session = session(id, core, meta, data.into_iter().collect(), unconfirmed)
-        .ok_or_else(|| corrupt(format!("session {id}: {meta}")))?;
+    let session = session(id, core, meta, data, unconfirmed).ok_or_else(|| corrupt(format!("session {id}: {meta}")))?;
     Ok(Snapshot {
         session: Arc::new(session),
         now,

@@ -85,8 +85,8 @@ local function invalidate(kind, version, ids)
 end
 
 -- A session's id with those that it had before: a failover may undo a rotation together with the end.
-local function named(id)
-  return table.concat({id, unpack(core(base .. 's:' .. id).kin or {})}, ' ')
+local function named(id, c)
+  return table.concat({id, unpack(c.kin or {})}, ' ')
 end
 
 local function tell(kind, id, m, c, more)
@@ -183,8 +183,7 @@ local function lasted(m)
 end
 
 -- Ends a session whose invalidation was published: the record first, so that nothing that follows can save it.
-local function finish(id, key, m, reason, kind)
-  local c = core(key)
+local function finish(id, key, m, c, reason, kind)
   redis.call('DEL', key, base .. 'a:' .. id)
   if redis.call('ZSCORE', base .. 'x:' .. m.class, id) then
     unindex(id, m)
