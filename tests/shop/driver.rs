@@ -1,4 +1,4 @@
-//! Chromium by the W3C WebDriver protocol, as much of it as these tests need.
+//! Chromium by the W3C `WebDriver` protocol, as much of it as these tests need.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use crate::support::ports::free_address;
 use crate::support::process::Program;
 use crate::support::wait::{SOON, eventually};
 
-/// The key under which an answer names an element (WebDriver, section 12.1).
+/// The key under which an answer names an element (`WebDriver`, section 12.1).
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
 /// A driver, which starts browsers.
