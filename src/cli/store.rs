@@ -62,6 +62,7 @@ async fn open_redis(redis: &RedisSettings, random: &Arc<dyn Random>, metrics: &M
         connect_timeout: redis.connect_timeout.get(),
         response_timeout: redis.response_timeout.get(),
         node_timeout: redis.node_timeout.map(Period::get),
+        encryption,
     };
     RedisStore::check(&options, metrics).map_err(Failure::Setting)?;
     let store = tokio::select! {

@@ -88,6 +88,12 @@ metrics! {
     store_retries: IntCounterVec = "cloakroom_store_retries_total" ["cause"];
     /// Answers that belonged to another request; each replaced its connection.
     store_mismatches: IntCounter = "cloakroom_store_mismatches_total";
+    /// Records that could not be read: malformed, or sealed and not to be opened. Each was answered 503.
+    store_corrupt: IntCounter = "cloakroom_store_corrupt_records_total";
+    /// Records that were read while there are encryption keys, by the key that had sealed them: first, older or none.
+    records_opened: IntCounterVec = "cloakroom_store_records_opened_total" ["key"];
+    /// Records that were kept anew under the first encryption key.
+    records_resealed: IntCounter = "cloakroom_store_records_resealed_total";
     /// Connections to Redis that were opened.
     store_connections: IntCounter = "cloakroom_store_connections_total";
     /// Times that the map of the cluster's slots was read.
@@ -206,6 +212,7 @@ impl Metrics {
                 &self.store_retries,
                 &["moved", "ask", "tryagain", "clusterdown", "connection", "timeout"],
             ),
+            (&self.records_opened, &["first", "older", "none"]),
             (&self.reads, &["l1", "joined", "store", "strong"]),
             (
                 &self.l1_misses,

@@ -1,16 +1,24 @@
 //! The record of a session, a hash: `c` holds what changes seldom, as JSON that a person can read; `m` the session's own
 //! id and what every change and touch writes; `p` the former id, until a rotated session's new token is first used; `d:<key>` the data.
+//!
+//! A record is plain, or sealed: then each data value is, and what else users put into the session is sealed together in
+//! `s`. What scripts must read stays in `c`, and `m` is never sealed.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::reply::Reply;
+use super::vault::{Kept, Vault};
 use crate::session::{
-    ClassName, Json, JsonMap, Memo, Security, SecurityChange, ServerId, Session, SessionId, Timestamp, UserId,
+    Activity, ClassName, Json, JsonMap, Memo, SealingKeys, Security, SecurityChange, ServerId, Session, SessionId, Timestamp,
+    UserId,
 };
 use crate::store::{Change, NewSession, Snapshot, StoreError};
 
@@ -54,9 +62,16 @@ struct Core {
     metadata: BTreeMap<String, Value>,
     #[serde(skip_serializing_if = "CoreSecurity::is_empty")]
     security: CoreSecurity,
+    #[serde(skip_serializing_if = "String::is_empty")]
     server_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     fingerprint: Option<String>,
+    /// The id under which the session was made, where that is not its present one or the record is sealed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    origin: Option<String>,
+    /// The user of a sealed record, for its events.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sealed_user: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     kin: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -84,27 +99,143 @@ impl CoreSecurity {
     }
 }
 
+/// The fields of a record besides its data, as they are written.
+pub(super) struct CoreFields {
+    /// `c`.
+    pub(super) readable: String,
+    /// `s`, where the record is sealed.
+    pub(super) sealed: Option<Vec<u8>>,
+}
+
+impl Core {
+    /// Moves what users put into the session out of it.
+    fn take_content(&mut self) -> Self {
+        Self {
+            user: self.user.take(),
+            roles: std::mem::take(&mut self.roles),
+            permissions: std::mem::take(&mut self.permissions),
+            metadata: std::mem::take(&mut self.metadata),
+            security: std::mem::take(&mut self.security),
+            fingerprint: self.fingerprint.take(),
+            origin: self.origin.take(),
+            ..Self::default()
+        }
+    }
+
+    /// What users put into the session, taken over from what was sealed.
+    fn with_content(self, content: Self) -> Self {
+        Self {
+            server_id: self.server_id,
+            kin: self.kin,
+            migrated_at: self.migrated_at,
+            migrations: self.migrations,
+            previous_server_id: self.previous_server_id,
+            ..content
+        }
+    }
+
+    fn sealed(&self, id: &SessionId, vault: &Vault) -> Result<Vec<u8>, StoreError> {
+        let content = serde_json::to_vec(self).map_err(corrupt)?;
+        vault.seal(&[id.text().as_str(), SEALED], &content)
+    }
+
+    /// As it is written for a session of this id, sealed or not, as the vault has it.
+    fn into_fields(mut self, id: &SessionId, vault: &Vault) -> Result<CoreFields, StoreError> {
+        self.sealed_user = None;
+        let mut sealed = None;
+        if vault.seals() {
+            self.sealed_user = self.user.as_deref().map(|user| seal_user(user, vault)).transpose()?;
+            sealed = Some(self.take_content().sealed(id, vault)?);
+        }
+        let readable = serde_json::to_string(&self).map_err(corrupt)?;
+        Ok(CoreFields { readable, sealed })
+    }
+}
+
+/// The field of all that is sealed together.
+pub(super) const SEALED: &str = "s";
+/// Where the users of events belong.
+const USER_OF_EVENT: &[&str] = &["event", "user"];
+
+fn seal_user(user: &str, vault: &Vault) -> Result<String, StoreError> {
+    Ok(STANDARD_NO_PAD.encode(vault.seal(USER_OF_EVENT, user.as_bytes())?))
+}
+
+/// The user of an event; nothing where it cannot be told.
+pub(super) fn open_user(sealed: &str, vault: &Vault) -> Option<UserId> {
+    let sealed = STANDARD_NO_PAD.decode(sealed).ok()?;
+    let opened = vault.open(USER_OF_EVENT, &sealed).ok()?;
+    UserId::new(std::str::from_utf8(&opened.value).ok()?).ok()
+}
+
 fn corrupt(what: impl std::fmt::Display) -> StoreError {
     StoreError::Corrupt(what.to_string())
 }
 
-/// Writes the field `c` of a new session.
-pub(super) fn core_of(new: &NewSession) -> Result<String, StoreError> {
+/// Writes the core of a new session.
+pub(super) fn core_of(new: &NewSession, vault: &Vault) -> Result<CoreFields, StoreError> {
     let core = Core {
         user: new.user_id.as_ref().map(ToString::to_string),
         roles: new.roles.clone(),
         permissions: new.permissions.clone(),
-        metadata: new
-            .metadata
-            .iter()
-            .map(|(name, value)| (name.clone(), Value::new(value)))
-            .collect(),
+        metadata: metadata_of(&new.metadata),
         server_id: new.server_id.to_string(),
         fingerprint: new.fingerprint.clone(),
         kin: new.kin.iter().map(ToString::to_string).collect(),
+        origin: vault.seals().then(|| new.id.to_string()),
         ..Core::default()
     };
-    serde_json::to_string(&core).map_err(corrupt)
+    core.into_fields(&new.id, vault)
+}
+
+/// Writes the core of a session that has such a record anew, as the vault has it: its readable part as it was, the
+/// content as the session has it.
+pub(super) fn core_of_session(
+    readable: &str,
+    session: &Session,
+    kept: &Kept,
+    id: &SessionId,
+    vault: &Vault,
+) -> Result<CoreFields, StoreError> {
+    let readable: Core = serde_json::from_str(readable).map_err(corrupt)?;
+    readable
+        .with_content(content_of(session, kept))
+        .into_fields(id, vault)
+}
+
+/// Writes what is sealed together of a session that has a record, for this id.
+pub(super) fn sealed_content(
+    session: &Session,
+    kept: &Kept,
+    id: &SessionId,
+    vault: &Vault,
+) -> Result<Vec<u8>, StoreError> {
+    content_of(session, kept).sealed(id, vault)
+}
+
+fn content_of(session: &Session, kept: &Kept) -> Core {
+    let security = &session.security;
+    Core {
+        user: session.user_id.as_ref().map(ToString::to_string),
+        roles: session.roles.clone(),
+        permissions: session.permissions.clone(),
+        metadata: metadata_of(&session.metadata),
+        security: CoreSecurity {
+            login_attempts: Some(security.login_attempts).filter(|attempts| *attempts != 0),
+            suspicious: Some(security.suspicious).filter(|suspicious| *suspicious),
+            last_password_change: security.last_password_change.map(Timestamp::as_millis),
+        },
+        fingerprint: session.fingerprint.clone(),
+        origin: Some(kept.origin_of(session)),
+        ..Core::default()
+    }
+}
+
+fn metadata_of(metadata: &JsonMap) -> BTreeMap<String, Value> {
+    metadata
+        .iter()
+        .map(|(name, value)| (name.clone(), Value::new(value)))
+        .collect()
 }
 
 /// Writes the patch of the field `c` that a change asks for; empty where it asks for none.
@@ -161,21 +292,35 @@ fn security_patch(change: &SecurityChange) -> BTreeMap<&'static str, serde_json:
     .collect()
 }
 
+/// A session as it was read, and how it was kept.
+pub(super) struct Record {
+    pub(super) snapshot: Snapshot,
+    pub(super) kept: Kept,
+}
+
 /// Reads a session out of an answer, and checks that it is the one that the answer speaks of (S51).
-pub(super) fn snapshot(reply: &mut Reply<'_>, id: SessionId, now: Timestamp) -> Result<Snapshot, StoreError> {
+pub(super) fn record(
+    reply: &mut Reply<'_>,
+    id: SessionId,
+    now: Timestamp,
+    vault: &Vault,
+) -> Result<Record, StoreError> {
     let (mut core, mut meta, mut unconfirmed, mut data) = (None, None, false, JsonMap::new());
+    let (mut content, mut sealed) = (None, Vec::new());
     for _ in 0..reply.array()? / 2 {
-        let (name, value) = (reply.text()?, reply.text()?);
+        let (name, value) = (reply.text()?, reply.bytes()?);
         match name {
-            "c" => core = Some(value),
-            "m" => meta = Some(value),
+            "c" => core = Some(text(value)?),
+            "m" => meta = Some(text(value)?),
             "p" => unconfirmed = true,
+            SEALED => content = Some(value),
             _ => {
-                if let Some(key) = name.strip_prefix("d:") {
-                    data.insert(
-                        key.to_owned(),
-                        RawValue::from_string(value.to_owned()).map_err(corrupt)?,
-                    );
+                let Some(key) = name.strip_prefix("d:") else { continue };
+                if value.first() == Some(&SealingKeys::FORM) {
+                    sealed.push((name, value));
+                } else {
+                    let value = RawValue::from_string(text(value)?.to_owned()).map_err(corrupt)?;
+                    data.insert(key.to_owned(), value);
                 }
             }
         }
@@ -183,16 +328,80 @@ pub(super) fn snapshot(reply: &mut Reply<'_>, id: SessionId, now: Timestamp) -> 
     let (core, meta) = core
         .zip(meta)
         .ok_or_else(|| corrupt(format!("session {id} lacks a field")))?;
-    let core: Core = serde_json::from_str(core).map_err(|error| corrupt(format!("session {id}: {error}")))?;
+    let mut core: Core = serde_json::from_str(core).map_err(|error| corrupt(format!("session {id}: {error}")))?;
     let (own_id, meta) = meta.split_once(' ').unwrap_or_default();
     if own_id != id.text().as_str() {
         return Err(StoreError::Mismatch);
     }
+    let mut by_first = true;
+    if content.is_some() || !sealed.is_empty() {
+        let content = content.filter(|_| data.is_empty());
+        let content = content.ok_or_else(|| corrupt(format!("session {id} is sealed in part")))?;
+        let mut open = |name: &str, value: &[u8]| open_field(id, name, value, vault, &mut by_first);
+        core = core.with_content(serde_json::from_str(&open(SEALED, content)?).map_err(corrupt)?);
+        for (name, value) in &sealed {
+            let value = RawValue::from_string(open(name, value)?).map_err(corrupt)?;
+            data.insert(name[2..].to_owned(), value);
+        }
+    }
+    let is_sealed = content.is_some();
+    vault
+        .note(is_sealed, by_first)
+        .map_err(|error| at_session(id, error))?;
+    let kept = Kept {
+        sealed: is_sealed,
+        by_first,
+        origin: core.origin.take(),
+    };
     let session = session(id, core, meta, data, unconfirmed).ok_or_else(|| corrupt(format!("session {id}: {meta}")))?;
-    Ok(Snapshot {
-        session: Arc::new(session),
-        now,
+    let session = Arc::new(session);
+    Ok(Record {
+        snapshot: Snapshot { session, now },
+        kept,
     })
+}
+
+/// What a sealed field holds.
+fn open_field(
+    id: SessionId,
+    name: &str,
+    value: &[u8],
+    vault: &Vault,
+    by_first: &mut bool,
+) -> Result<String, StoreError> {
+    let opened = vault.open(&[id.text().as_str(), name], value);
+    let opened = opened.map_err(|error| at_session(id, error))?;
+    *by_first &= opened.by_first;
+    String::from_utf8(opened.value).map_err(corrupt)
+}
+
+fn text(bytes: &[u8]) -> Result<&str, StoreError> {
+    std::str::from_utf8(bytes).map_err(corrupt)
+}
+
+/// The same of a session, where a record is at fault.
+pub(super) fn at_session(id: SessionId, error: StoreError) -> StoreError {
+    match error {
+        StoreError::Corrupt(what) => corrupt(format!("session {id}: {what}")),
+        other => other,
+    }
+}
+
+/// The fields of a record as they are kept.
+pub(super) fn fields<'a>(reply: &mut Reply<'a>) -> Result<Vec<(&'a str, &'a [u8])>, StoreError> {
+    (0..reply.array()? / 2)
+        .map(|_| Ok((reply.text()?, reply.bytes()?)))
+        .collect()
+}
+
+/// The id for which the activities of a session are sealed, told by its fields `c` and `s`.
+pub(super) fn origin_of(id: SessionId, core: &str, sealed: &[u8], vault: &Vault) -> Result<String, StoreError> {
+    let core: Core = match sealed {
+        [] => serde_json::from_str(core),
+        sealed => serde_json::from_str(&open_field(id, SEALED, sealed, vault, &mut true)?),
+    }
+    .map_err(corrupt)?;
+    Ok(core.origin.unwrap_or_else(|| id.to_string()))
 }
 
 fn session(id: SessionId, core: Core, meta: &str, data: JsonMap, unconfirmed: bool) -> Option<Session> {
@@ -242,5 +451,60 @@ fn session(id: SessionId, core: Core, meta: &str, data: JsonMap, unconfirmed: bo
         fingerprint: core.fingerprint,
         unconfirmed,
         memo: Memo::default(),
+    })
+}
+
+/// An activity as it is kept: its members (of a JSON object) but for the time, which the script adds.
+#[derive(Serialize, Deserialize)]
+struct Entry<'a> {
+    action: Cow<'a, str>,
+    metadata: Cow<'a, JsonMap>,
+}
+
+/// Where the activities of a session belong.
+const ACTIVITY: &str = "a";
+
+/// Writes the members of an activity, of a session that was made under this id.
+pub(super) fn activity_members(
+    action: &str,
+    metadata: &JsonMap,
+    origin: &str,
+    vault: &Vault,
+) -> Result<String, StoreError> {
+    let entry = Entry {
+        action: action.into(),
+        metadata: Cow::Borrowed(metadata),
+    };
+    let json = serde_json::to_string(&entry).map_err(corrupt)?;
+    if !vault.seals() {
+        return Ok(json[1..json.len() - 1].to_owned());
+    }
+    let sealed = vault.seal(&[origin, ACTIVITY], json.as_bytes())?;
+    Ok(format!("\"sealed\":\"{}\"", STANDARD_NO_PAD.encode(sealed)))
+}
+
+/// Reads an activity.
+pub(super) fn activity(text: &str, origin: &str, vault: &Vault) -> Result<Activity, StoreError> {
+    #[derive(Deserialize)]
+    struct Stored<'a> {
+        at: u64,
+        #[serde(borrow)]
+        sealed: Option<&'a str>,
+    }
+    let stored: Stored<'_> = serde_json::from_str(text).map_err(corrupt)?;
+    let mut opened = None;
+    if let Some(sealed) = stored.sealed {
+        let sealed = STANDARD_NO_PAD.decode(sealed).map_err(corrupt)?;
+        opened = Some(vault.open(&[origin, ACTIVITY], &sealed)?.value);
+    }
+    let entry: Entry<'_> = match &opened {
+        Some(opened) => serde_json::from_slice(opened),
+        None => serde_json::from_str(text),
+    }
+    .map_err(corrupt)?;
+    Ok(Activity {
+        action: entry.action.into_owned(),
+        at: Timestamp::from_millis(stored.at),
+        metadata: entry.metadata.into_owned(),
     })
 }

@@ -6,9 +6,11 @@ use redis::{PushInfo, PushKind, Value};
 use serde::Deserialize;
 use tokio::sync::{mpsc, watch};
 
+use super::codec::open_user;
 use super::keys::Keys;
 use super::node::Address;
 use super::subscriber::Subscriber;
+use super::vault::Vault;
 use super::{BucketCall, RedisStore, Result};
 use crate::session::{Bucket, ServerId, Timestamp, UserId};
 use crate::store::{EndReason, Event, EventId, EventKind, Replay, StoreError};
@@ -28,6 +30,7 @@ struct Told {
     at: u64,
     class: String,
     user_id: Option<String>,
+    sealed_user: Option<String>,
     server_id: Option<String>,
     version: Option<u64>,
     reason: Option<String>,
@@ -36,7 +39,7 @@ struct Told {
     previous_server_id: Option<String>,
 }
 
-fn parse(bucket: Bucket, entry: &str, json: &str) -> Option<Event> {
+fn parse(bucket: Bucket, entry: &str, json: &str, vault: &Vault) -> Option<Event> {
     let (at, sequence) = entry.split_once('-')?;
     let id = EventId {
         at: Timestamp::from_millis(at.parse().ok()?),
@@ -48,7 +51,10 @@ fn parse(bucket: Bucket, entry: &str, json: &str) -> Option<Event> {
         id,
         kind: EventKind::from_name(&told.event)?,
         session_id: told.session_id.parse().ok()?,
-        user_id: told.user_id.and_then(|user| UserId::new(&user).ok()),
+        user_id: match &told.sealed_user {
+            Some(sealed) => open_user(sealed, vault),
+            None => told.user_id.and_then(|user| UserId::new(&user).ok()),
+        },
         server_id: told.server_id.and_then(|server| ServerId::new(&server).ok()),
         at: Timestamp::from_millis(told.at),
         class: told.class,
@@ -61,12 +67,12 @@ fn parse(bucket: Bucket, entry: &str, json: &str) -> Option<Event> {
 }
 
 /// The event in a pushed message; nothing where it is none of ours.
-fn parse_message(push: &PushInfo) -> Option<Event> {
+fn parse_message(push: &PushInfo, vault: &Vault) -> Option<Event> {
     let [Value::BulkString(channel), Value::BulkString(payload)] = push.data.as_slice() else {
         return None;
     };
     let (entry, json) = std::str::from_utf8(payload).ok()?.split_once(' ')?;
-    parse(Keys::bucket_of(channel)?, entry, json)
+    parse(Keys::bucket_of(channel)?, entry, json, vault)
 }
 
 impl RedisStore {
@@ -88,7 +94,7 @@ impl RedisStore {
             reply.array()?;
             let (entry, json) = (reply.text()?, reply.text()?);
             events
-                .push(parse(bucket, entry, json).ok_or_else(|| StoreError::Corrupt(format!("event {entry}: {json}")))?);
+                .push(parse(bucket, entry, json, &self.0.vault).ok_or_else(|| StoreError::Corrupt(format!("event {entry}: {json}")))?);
         }
         Ok(Replay {
             events,
@@ -114,10 +120,10 @@ impl RedisStore {
             if buckets.is_empty() {
                 continue;
             }
-            let (to, broken) = (sender.clone(), Arc::clone(&broken));
+            let (store, to, broken) = (self.clone(), sender.clone(), Arc::clone(&broken));
             let listener = move |push: PushInfo| {
                 let missed = match push.kind {
-                    PushKind::SMessage => parse_message(&push).is_none_or(|event| to.try_send(event).is_err()),
+                    PushKind::SMessage => parse_message(&push, &store.0.vault).is_none_or(|event| to.try_send(event).is_err()),
                     PushKind::Disconnection | PushKind::SUnsubscribe => true,
                     _ => false,
                 };

@@ -19,6 +19,7 @@ pub(crate) fn redis_options(urls: Vec<String>) -> RedisOptions {
         connect_timeout: Duration::from_secs(1),
         response_timeout: Duration::from_secs(2),
         node_timeout: None,
+        encryption: cloakroom::store::redis::Encryption::default(),
     }
 }
 
