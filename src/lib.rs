@@ -8,7 +8,11 @@ pub mod cluster;
 pub mod coherence;
 pub mod config;
 pub mod http;
+pub mod runtime;
 pub mod session;
 pub mod sessions;
 pub mod store;
 pub mod telemetry;
+pub mod web;
+
+pub use runtime::Cloakroom;

@@ -5,6 +5,7 @@ use super::config_cmd::CheckError;
 use super::token::TokenError;
 use crate::config::{ConfigError, Unauthenticated};
 use crate::http::listener::TlsError;
+use crate::runtime::OpenError;
 use crate::session::RandomError;
 use crate::store::StoreError;
 
@@ -17,6 +18,9 @@ pub enum Failure {
     /// The settings are wrong in a way that only their use shows.
     #[error("{0}")]
     Setting(String),
+    /// The sessions cannot be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
     /// Anybody could call.
     #[error(transparent)]
     Unauthenticated(#[from] Unauthenticated),

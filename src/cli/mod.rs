@@ -1,7 +1,6 @@
 //! The command line.
 
 pub mod args;
-pub mod background;
 pub mod callers;
 pub mod client;
 pub mod config_cmd;
@@ -11,7 +10,6 @@ pub mod replica;
 pub mod serve;
 pub mod settings;
 pub mod signals;
-pub mod store;
 pub mod token;
 
 pub use failure::Failure;

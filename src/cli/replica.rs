@@ -14,15 +14,14 @@ use hyper::body::Incoming;
 use tokio::sync::watch;
 use tower_service::Service;
 
-use super::background::{Background, Duties};
 use super::failure::Failure;
 use super::signals::Shutdown;
-use super::store::Opened;
 use crate::cluster::View;
-use crate::http::admin::{self, Readiness};
+use crate::http::admin;
 use crate::http::caller::CallerAuth;
 use crate::http::listener::{Drain, Limits, Listener, Role, Tls};
 use crate::http::{self, ApiState, Front, HttpSettings};
+use crate::runtime::{Background, Duties, Opened, Readiness};
 use crate::session::{Clock, Random};
 use crate::sessions::{Parts, Sessions, Settings};
 use crate::telemetry::Metrics;

@@ -7,10 +7,11 @@ use super::args::ServeArgs;
 use super::callers::Callers;
 use super::failure::Failure;
 use super::replica::{Core, Frame, Plan, Replica};
+use super::settings;
 use super::signals::Shutdown;
-use super::{settings, store};
 use crate::config::{Config, LogSettings};
 use crate::http::listener::Tls;
+use crate::runtime;
 use crate::session::{Clock, Random, SystemClock, SystemRandom};
 use crate::sessions::Settings;
 use crate::telemetry::{self, LogFormat, Metrics};
@@ -27,7 +28,7 @@ pub async fn run(args: &ServeArgs) -> Result<(), Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let callers = Callers::from_settings(&config.jwt, Arc::clone(&clock));
     warn_of_what_is_not_for_production(&config);
-    let settings = settings::for_sessions(&config)?;
+    let settings = runtime::for_sessions(&config)?;
     let frame = Frame {
         metrics: Metrics::new()?,
         clock,
@@ -63,8 +64,8 @@ fn plan(config: &Config, frame: Frame) -> Result<Plan, Failure> {
 
 /// Waits for the store, for as long as that takes.
 async fn open_core(config: &Config, settings: Settings, frame: Frame) -> Result<Core, Failure> {
-    let opened = store::open_store(config, &frame.clock, &frame.random, &frame.metrics).await?;
-    let cache = settings::for_cache(config, &*opened.transport).await;
+    let opened = runtime::open_store(config, &frame.clock, &frame.random, &frame.metrics).await?;
+    let cache = runtime::for_cache(config, &*opened.transport).await;
     let redo_window = opened.redo_window;
     let settings = Settings {
         redo_window,
@@ -75,12 +76,6 @@ async fn open_core(config: &Config, settings: Settings, frame: Frame) -> Result<
 }
 
 fn warn_of_what_is_not_for_production(config: &Config) {
-    if config.redis.urls.is_empty() {
-        tracing::warn!(
-            "sessions are kept in the memory of this process: for one replica, not for production. They end with it, \
-             and other replicas do not see them; set redis.urls"
-        );
-    }
     if !config.authenticates_callers() {
         tracing::warn!(
             listen = %config.server.listen,

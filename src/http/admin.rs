@@ -1,77 +1,13 @@
 //! The admin listener: metrics for Prometheus, liveness and readiness for Kubernetes.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
 use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::{StatusCode, header};
 
+use crate::runtime::{Check, Readiness};
 use crate::telemetry::Metrics;
-
-/// Whether this server wants traffic.
-///
-/// Ready once the store has answered and the leases stand, until it drains. A later outage does not make it unready:
-/// all pods would leave the Service, and callers would see refused connections in place of a 503 with `Retry-After`.
-#[derive(Debug, Clone, Default)]
-pub struct Readiness(Arc<Flags>);
-
-#[derive(Debug, Default)]
-struct Flags {
-    store_answered: AtomicBool,
-    leases_stand: AtomicBool,
-    draining: AtomicBool,
-}
-
-impl Readiness {
-    /// The store has answered once.
-    pub fn store_has_answered(&self) {
-        self.0.store_answered.store(true, Ordering::Release);
-    }
-
-    /// What keeps this server's cache coherent has been set up once.
-    pub fn leases_stand(&self) {
-        self.0.leases_stand.store(true, Ordering::Release);
-    }
-
-    /// The server is about to leave.
-    pub fn drain(&self) {
-        self.0.draining.store(true, Ordering::Release);
-    }
-
-    /// Whether it wants traffic.
-    pub fn is_ready(&self) -> bool {
-        self.checks().iter().all(|check| check.passed)
-    }
-
-    fn checks(&self) -> [Check; 3] {
-        let set = |flag: &AtomicBool| flag.load(Ordering::Acquire);
-        [
-            Check::new("store", set(&self.0.store_answered), "has not answered yet"),
-            Check::new("leases", set(&self.0.leases_stand), "do not stand yet"),
-            Check::new("server", !set(&self.0.draining), "draining"),
-        ]
-    }
-}
-
-struct Check {
-    name: &'static str,
-    passed: bool,
-    failure: &'static str,
-}
-
-impl Check {
-    fn new(name: &'static str, passed: bool, failure: &'static str) -> Self {
-        Self { name, passed, failure }
-    }
-
-    fn line(&self) -> String {
-        let outcome = if self.passed { "ok" } else { self.failure };
-        format!("{}: {outcome}\n", self.name)
-    }
-}
 
 /// The routes of the admin listener: `/metrics`, `/livez` and `/readyz`.
 pub fn router(metrics: Metrics, readiness: Readiness) -> Router {

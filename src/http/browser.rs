@@ -188,6 +188,6 @@ async fn end(state: &ApiState, id: SessionId) -> Result<(), ApiError> {
 }
 
 fn logged_out(state: &ApiState) -> Response {
-    let cleared = [(SET_COOKIE, state.set_cookie().cleared())];
+    let cleared = [(SET_COOKIE, state.set_cookie().cleared(None))];
     (StatusCode::NO_CONTENT, cleared).into_response()
 }

@@ -18,7 +18,6 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-use super::client::{Scheme, scheme};
 use super::cors::Cors;
 use super::forward::AUTH_PATH;
 use super::problem::ApiError;
@@ -27,6 +26,7 @@ use super::settings::HttpSettings;
 use super::v1::EVENTS_PATH;
 use crate::session::{Random as _, SystemRandom};
 use crate::telemetry::Metrics;
+use crate::web::{Scheme, scheme};
 
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(super) const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");

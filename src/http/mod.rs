@@ -3,9 +3,7 @@
 pub mod admin;
 mod browser;
 pub mod caller;
-mod client;
 mod conditional;
-mod cookie;
 mod cors;
 mod extract;
 mod forward;
@@ -19,7 +17,6 @@ mod problem;
 mod rendered;
 mod route_metrics;
 mod schema;
-mod seal;
 mod settings;
 mod state;
 mod throttle;
@@ -29,8 +26,7 @@ mod visitor;
 
 pub use front::Front;
 pub use openapi::openapi;
-pub use seal::CookieSecrets;
-pub use settings::{CookiePreset, CookieSettings, HttpSettings, Priority, SameSite};
+pub use settings::HttpSettings;
 pub use state::ApiState;
 pub use token_keys::TokenKeys;
 

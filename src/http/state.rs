@@ -5,10 +5,10 @@ use prometheus::IntCounter;
 use tokio::sync::watch;
 
 use super::caller::CallerAuth;
-use super::cookie::SetCookie;
 use super::settings::HttpSettings;
 use super::throttle::Throttle;
 use crate::sessions::Sessions;
+use crate::web::SetCookie;
 
 /// What the handlers share. Cheap to clone.
 #[derive(Clone)]

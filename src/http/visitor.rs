@@ -2,18 +2,16 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use axum::extract::FromRequestParts;
-use axum::http::header::{AUTHORIZATION, ORIGIN, USER_AGENT};
+use axum::http::header::USER_AGENT;
 use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, HeaderName};
 
-use super::client::{self, Client, Scheme, only};
-use super::cookie::{self, CookieCredential};
 use super::problem::ApiError;
 use super::state::ApiState;
 use crate::session::{Session, Timestamp, Token};
 use crate::sessions::{ClientTraits, Freshness, InvalidReason, Presented, ValidSession, Validation};
+use crate::web::{self, Client, Credential, Origin, only};
 
-const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const X_FINGERPRINT: HeaderName = HeaderName::from_static("x-fingerprint");
 const X_CSRF_TOKEN: HeaderName = HeaderName::from_static("x-csrf-token");
 
@@ -32,20 +30,17 @@ pub(super) enum Purpose {
     Leave,
 }
 
-/// What a request carries.
-enum Credential<'a> {
-    None,
-    /// What no honest client sends, or what is not signed as it should be.
-    Refused,
-    Token(Cow<'a, str>),
-}
-
 impl FromRequestParts<ApiState> for Visitor {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
         Ok(Self {
-            client: Client::of(parts, &state.settings().trusted_proxies),
+            client: Client::of(
+                &parts.extensions,
+                &parts.headers,
+                &parts.uri,
+                &state.settings().trusted_proxies,
+            ),
             headers: parts.headers.clone(),
         })
     }
@@ -141,29 +136,12 @@ impl Visitor {
 
     /// Whether whoever sends the same cookie would be judged alike.
     pub(super) fn is_judged_by_cookie_alone(&self, state: &ApiState) -> bool {
-        let cookie = cookie::find(&self.headers, &state.settings().cookie.name);
-        matches!(cookie, CookieCredential::Value(_)) && !state.sessions().binding().decides()
+        let carries_cookie = web::carries_cookie(&self.headers, &state.settings().cookie.name);
+        carries_cookie && !state.sessions().binding().decides()
     }
 
-    /// By `Sec-Fetch-Site`, which pages cannot set; by `Origin` only where a browser is too old for it.
     fn is_same_origin(&self) -> bool {
-        if self.headers.contains_key(SEC_FETCH_SITE) {
-            return only(&self.headers, &SEC_FETCH_SITE) == Some("same-origin");
-        }
-        let origin = only(&self.headers, &ORIGIN).and_then(|origin| origin.split_once("://"));
-        let Some((scheme, authority)) = origin else {
-            return false;
-        };
-        let scheme = match scheme {
-            "https" => Scheme::Https,
-            "http" => Scheme::Http,
-            _ => return false,
-        };
-        let own = self.client.authority.as_deref();
-        let is_own_host = own.is_some_and(|own| {
-            without_default_port(own, scheme).eq_ignore_ascii_case(without_default_port(authority, scheme))
-        });
-        is_own_host && self.client.scheme.is_none_or(|own| own == scheme)
+        Origin::of(&self.headers, &self.client) == Origin::Own
     }
 
     fn token(&self, state: &ApiState) -> Option<Cow<'_, str>> {
@@ -179,7 +157,7 @@ pub(super) fn held_session(state: &ApiState, extensions: &Extensions, headers: &
     let Credential::Token(token) = credential(state, headers) else {
         return None;
     };
-    let address = client::address(extensions, headers, &state.settings().trusted_proxies);
+    let address = web::address(extensions, headers, &state.settings().trusted_proxies);
     state.throttle().admit(address, state.sessions().monotonic()).ok()?;
     let address = address.map(|address| address.to_string());
     let client = ClientTraits {
@@ -190,59 +168,11 @@ pub(super) fn held_session(state: &ApiState, extensions: &Extensions, headers: &
     state.sessions().validate_held(&token, &client)
 }
 
-/// What the headers carry: the cookie, or the header where that is enabled, never both.
 fn credential<'a>(state: &ApiState, headers: &'a HeaderMap) -> Credential<'a> {
-    let settings = state.settings();
-    let from_cookie = cookie::find(headers, &settings.cookie.name);
-    let from_header = if settings.session_header {
-        session_header(headers)
-    } else {
-        SessionHeader::None
-    };
-    match (from_cookie, from_header) {
-        (CookieCredential::None, SessionHeader::None) => Credential::None,
-        (CookieCredential::None, SessionHeader::Token(token)) => Credential::Token(Cow::Borrowed(token)),
-        (CookieCredential::Value(value), SessionHeader::None) => {
-            let opened = state.set_cookie().seal().open(value);
-            opened.map_or(Credential::Refused, Credential::Token)
-        }
-        _ => Credential::Refused,
-    }
-}
-
-fn without_default_port(authority: &str, scheme: Scheme) -> &str {
-    let port = match scheme {
-        Scheme::Http => ":80",
-        Scheme::Https => ":443",
-    };
-    authority.strip_suffix(port).unwrap_or(authority)
+    Credential::of(headers, state.set_cookie(), state.settings().session_header)
 }
 
 /// Whether the user has proved who they are within `max_age` before now.
 pub(super) fn is_recent(session: &Session, now: Timestamp, max_age: Duration) -> bool {
     session.authenticated_at.is_some_and(|at| now.since(at) <= max_age)
-}
-
-enum SessionHeader<'a> {
-    None,
-    Token(&'a str),
-    Refused,
-}
-
-/// Another scheme is none of our business: gateways pass on what the application asks for.
-fn session_header(headers: &HeaderMap) -> SessionHeader<'_> {
-    let mut found = SessionHeader::None;
-    for value in headers.get_all(AUTHORIZATION) {
-        let bytes = value.as_bytes();
-        let scheme_ends = bytes.iter().position(|byte| *byte == b' ').unwrap_or(bytes.len());
-        if !bytes[..scheme_ends].eq_ignore_ascii_case(b"Session") {
-            continue;
-        }
-        let token = std::str::from_utf8(&bytes[scheme_ends..]).map(str::trim);
-        found = match (found, token) {
-            (SessionHeader::None, Ok(token)) => SessionHeader::Token(token),
-            _ => return SessionHeader::Refused,
-        };
-    }
-    found
 }

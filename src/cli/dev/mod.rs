@@ -13,15 +13,15 @@ use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
 use super::args::DevArgs;
-use super::background::MEMBER_TIMEOUT;
 use super::failure::Failure;
 use super::replica::{Core, Frame, Plan, Replica};
 use super::serve::install_log;
+use super::settings;
 use super::signals::Shutdown;
-use super::{settings, store};
 use crate::cluster::MemberState;
 use crate::config::{Config, Loaded, Origin};
 use crate::http::caller::CallerAuth;
+use crate::runtime::{self, MEMBER_TIMEOUT};
 use crate::session::{Clock, Random, SystemClock, SystemRandom};
 use crate::sessions::Settings;
 use crate::telemetry::Metrics;
@@ -77,7 +77,7 @@ fn no_replica() -> Failure {
 async fn bind_fleet(config: &Config, count: u16, shutdown: &Shutdown) -> Result<Vec<(Replica, Core)>, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let random: Arc<dyn Random> = Arc::new(SystemRandom);
-    let opened = store::open_memory(&clock, &random)?;
+    let opened = runtime::open_memory(&clock, &random)?;
     let block = ports::free_block(config.server.listen.port(), config.server.admin_listen.port(), count)?;
     let mut fleet = Vec::new();
     for (index, (traffic, admin)) in block.into_iter().enumerate() {
@@ -94,9 +94,9 @@ async fn bind_fleet(config: &Config, count: u16, shutdown: &Shutdown) -> Result<
             draining: shutdown.draining(),
         };
         let settings = Settings {
-            cache: settings::for_cache(&own, &*opened.transport).await,
+            cache: runtime::for_cache(&own, &*opened.transport).await,
             redo_window: opened.redo_window,
-            ..settings::for_sessions(&own)?
+            ..runtime::for_sessions(&own)?
         };
         let server_id = settings.server_id.clone();
         fleet.push((

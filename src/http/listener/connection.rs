@@ -20,7 +20,7 @@ use tower_service::Service;
 
 use super::activity::{Activity, Answer};
 use super::tls::Tls;
-use crate::http::client::OverTls;
+use crate::web::OverTls;
 
 /// How many times in an idle timeout a connection is looked at.
 const LOOKS: u32 = 4;

@@ -21,6 +21,7 @@ use crate::http::state::ApiState;
 use crate::session::{Json as JsonValue, JsonMap, SecurityChange, Session, Timestamp};
 use crate::sessions::{CreateRequest, Freshness, Issued};
 use crate::store::Change;
+use crate::web::Life;
 
 /// A session to be made; everything may be left out.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -94,11 +95,14 @@ pub(in crate::http) async fn create(
 pub(super) fn answer_issued(state: &ApiState, issued: Issued, status: StatusCode) -> Response {
     let session = &issued.session;
     let location = format!("/v1/sessions/{}", session.id);
-    let ends_at = session.absolute_expires_at;
+    let life = Life {
+        now: issued.now,
+        ends_at: session.absolute_expires_at,
+    };
     let body = IssuedBody {
         token: issued.token.expose(),
         csrf_token: issued.csrf_token,
-        set_cookie: state.set_cookie().value(&issued.token, issued.now, ends_at),
+        set_cookie: state.set_cookie().value(&issued.token, life, None),
         session: issued.session,
         durable: issued.durable,
     };

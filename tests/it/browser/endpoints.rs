@@ -1,6 +1,7 @@
 use std::time::Duration;
 
-use cloakroom::http::{CookieSettings, HttpSettings};
+use cloakroom::http::HttpSettings;
+use cloakroom::web::CookieSettings;
 use serde_json::{Value, json};
 
 use crate::http::{Answer, Api, NOBODY, Setup};

@@ -6,7 +6,6 @@ mod endpoints;
 mod exchange;
 mod forward_auth;
 mod guessing;
-mod nginx;
 mod signed_cookies;
 
 use std::net::SocketAddr;

@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
-use cloakroom::http::{CookiePreset, CookieSecrets, CookieSettings, HttpSettings};
+use cloakroom::http::HttpSettings;
+use cloakroom::web::{CookiePreset, CookieSecrets, CookieSettings};
 use serde_json::{Value, json};
 
 use crate::http::{Api, Setup};

@@ -2,7 +2,6 @@ use std::net::{IpAddr, SocketAddr};
 
 use axum::extract::ConnectInfo;
 use axum::http::header::HOST;
-use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, HeaderName, Uri};
 use ipnet::IpNet;
 
@@ -12,41 +11,40 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 
 /// Marks requests that came over this server's own TLS.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct OverTls;
+pub(crate) struct OverTls;
 
 /// How the client spoke to the outermost server that we know of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Scheme {
+pub(crate) enum Scheme {
     Http,
     Https,
 }
 
 /// Who asks, and for what host: `X-Forwarded-*` count only where the peer is a trusted proxy (S43).
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Client {
+pub(crate) struct Client {
     /// The client's address as a trusted proxy names it; nothing without one, for then the peer may be an ingress that
     /// stands for all of its users.
-    pub(super) address: Option<IpAddr>,
+    pub(crate) address: Option<IpAddr>,
     /// Nothing where a proxy that is not trusted may have ended TLS.
-    pub(super) scheme: Option<Scheme>,
+    pub(crate) scheme: Option<Scheme>,
     /// The host, and the port where it was named.
-    pub(super) authority: Option<String>,
+    pub(crate) authority: Option<String>,
 }
 
 impl Client {
-    pub(super) fn of(parts: &Parts, trusted: &[IpNet]) -> Self {
-        let Parts { headers, uri, .. } = parts;
-        let Some(proxy) = trusted_peer(&parts.extensions, trusted) else {
+    pub(crate) fn of(extensions: &Extensions, headers: &HeaderMap, uri: &Uri, trusted: &[IpNet]) -> Self {
+        let Some(proxy) = trusted_peer(extensions, trusted) else {
             return Self {
                 address: None,
-                scheme: own_scheme(&parts.extensions),
+                scheme: own_scheme(extensions),
                 authority: own_authority(headers, uri),
             };
         };
         let forwarded_host = only(headers, &X_FORWARDED_HOST).filter(|host| !host.contains(','));
         Self {
             address: forwarded_address(headers, proxy, trusted),
-            scheme: scheme(&parts.extensions, headers, trusted),
+            scheme: scheme(extensions, headers, trusted),
             authority: if headers.contains_key(X_FORWARDED_HOST) {
                 forwarded_host.map(|host| host.trim().to_owned())
             } else {
@@ -57,13 +55,13 @@ impl Client {
 }
 
 /// [`Client::address`] alone.
-pub(super) fn address(extensions: &Extensions, headers: &HeaderMap, trusted: &[IpNet]) -> Option<IpAddr> {
+pub(crate) fn address(extensions: &Extensions, headers: &HeaderMap, trusted: &[IpNet]) -> Option<IpAddr> {
     let proxy = trusted_peer(extensions, trusted)?;
     forwarded_address(headers, proxy, trusted)
 }
 
 /// By which scheme the client spoke, as far as that is known.
-pub(super) fn scheme(extensions: &Extensions, headers: &HeaderMap, trusted: &[IpNet]) -> Option<Scheme> {
+pub(crate) fn scheme(extensions: &Extensions, headers: &HeaderMap, trusted: &[IpNet]) -> Option<Scheme> {
     if trusted_peer(extensions, trusted).is_none() || !headers.contains_key(X_FORWARDED_PROTO) {
         return own_scheme(extensions);
     }
@@ -121,7 +119,7 @@ fn parse_address(text: &str) -> Option<IpAddr> {
 }
 
 /// The value of a header that must not be there twice.
-pub(super) fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+pub(crate) fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?.to_str().ok()?;
     values.next().is_none().then_some(value)

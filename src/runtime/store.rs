@@ -8,8 +8,8 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::OpenError;
 use super::background::Reporter;
-use super::failure::Failure;
 use crate::cluster::{Leadership, LocalFleet, Membership};
 use crate::coherence::Transport;
 use crate::config::{Config, Period, RedisSettings, Secret, WATCH_INTERVAL, Watched};
@@ -44,15 +44,19 @@ pub async fn open_store(
     clock: &Arc<dyn Clock>,
     random: &Arc<dyn Random>,
     metrics: &Metrics,
-) -> Result<Opened, Failure> {
+) -> Result<Opened, OpenError> {
     if config.redis.urls.is_empty() {
+        tracing::warn!(
+            "sessions are kept in the memory of this process: for one replica, not for production. They end with it, \
+             and other replicas do not see them; set redis.urls"
+        );
         open_memory(clock, random)
     } else {
         open_redis(&config.redis, random, metrics).await
     }
 }
 
-async fn open_redis(redis: &RedisSettings, random: &Arc<dyn Random>, metrics: &Metrics) -> Result<Opened, Failure> {
+async fn open_redis(redis: &RedisSettings, random: &Arc<dyn Random>, metrics: &Metrics) -> Result<Opened, OpenError> {
     let mut login = RedisLogin::new(redis);
     let options = RedisOptions {
         urls: redis.urls.iter().map(|url| url.expose().to_owned()).collect(),
@@ -64,7 +68,7 @@ async fn open_redis(redis: &RedisSettings, random: &Arc<dyn Random>, metrics: &M
         node_timeout: redis.node_timeout.map(Period::get),
         encryption,
     };
-    RedisStore::check(&options, metrics).map_err(Failure::Setting)?;
+    RedisStore::check(&options, metrics).map_err(OpenError::Setting)?;
     let store = tokio::select! {
         store = connect(&options, random, metrics) => Arc::new(store?),
         never = login.follow(|| {}) => match never {},
@@ -162,7 +166,7 @@ impl RedisLogin {
 }
 
 /// A store in this process's memory, and a fleet of the servers in this process.
-pub fn open_memory(clock: &Arc<dyn Clock>, random: &Arc<dyn Random>) -> Result<Opened, Failure> {
+pub fn open_memory(clock: &Arc<dyn Clock>, random: &Arc<dyn Random>) -> Result<Opened, OpenError> {
     let fleet = Arc::new(LocalFleet::new(Arc::clone(clock)));
     let store = Arc::new(MemoryStore::new(Arc::clone(clock), Arc::clone(random))?);
     Ok(Opened {

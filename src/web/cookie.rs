@@ -1,74 +1,124 @@
 use std::fmt::Write as _;
 
+use std::time::Duration;
+
 use axum::http::HeaderMap;
 use axum::http::header::COOKIE;
 
+use super::client::Scheme;
 use super::seal::Seal;
-use super::settings::CookieSettings;
+use super::settings::{CookieSettings, Secure};
 use crate::session::{Timestamp, Token};
 
 /// The longest name and value of a cookie together that browsers keep (RFC 6265bis, section 5.6).
-const MAX_COOKIE_BYTES: usize = 4096;
-/// The longest life that browsers grant (RFC 6265bis, section 5.5): 400 days, in seconds.
-const MAX_AGE: u64 = 400 * 86_400;
+pub(crate) const MAX_COOKIE_BYTES: usize = 4096;
+/// The longest life that browsers grant (RFC 6265bis, section 5.5): 400 days.
+const MAX_AGE: Duration = Duration::from_hours(400 * 24);
 
 /// Writes `Set-Cookie`, with what never changes made once.
-pub(super) struct SetCookie {
+pub(crate) struct SetCookie {
     name: String,
     seal: Seal,
-    attributes: String,
+    secure: Secure,
+    with_secure: String,
+    without_secure: String,
     browser_lifetime: bool,
+    longest: Duration,
+}
+
+/// How long a cookie lasts: from a time of the store's clock to another.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Life {
+    pub(crate) now: Timestamp,
+    pub(crate) ends_at: Timestamp,
 }
 
 impl SetCookie {
-    pub(super) fn new(settings: &CookieSettings) -> Self {
-        let mut attributes = format!("; Path={}", settings.path);
-        if let Some(domain) = &settings.domain {
-            let _ = write!(attributes, "; Domain={domain}");
-        }
-        if settings.secure {
-            attributes.push_str("; Secure");
-        }
-        attributes.push_str("; HttpOnly");
-        let _ = write!(attributes, "; SameSite={}", settings.same_site.as_str());
-        if settings.partitioned {
-            attributes.push_str("; Partitioned");
-        }
-        if let Some(priority) = settings.priority {
-            let _ = write!(attributes, "; Priority={}", priority.as_str());
-        }
+    pub(crate) fn new(settings: &CookieSettings) -> Self {
         Self {
             name: settings.name.clone(),
             seal: Seal::new(settings),
-            attributes,
+            secure: settings.secure,
+            with_secure: attributes(settings, true),
+            without_secure: attributes(settings, false),
             browser_lifetime: settings.browser_lifetime,
+            longest: settings.max_age.unwrap_or(MAX_AGE).min(MAX_AGE),
         }
     }
 
-    /// The header's value for a token that ends at a time of the store's clock (S18).
-    pub(super) fn value(&self, token: &Token, now: Timestamp, ends_at: Timestamp) -> String {
-        let mut value = format!("{}={}{}", self.name, self.seal.close(token), self.attributes);
+    /// The cookie's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The header's value for a token that ends at a time of the store's clock (S18); `scheme` is how the client spoke.
+    pub(crate) fn value(&self, token: &Token, life: Life, scheme: Option<Scheme>) -> String {
+        self.carrying(&self.name, &self.seal.close(token), life, scheme)
+    }
+
+    /// As [`SetCookie::value`], for a cookie of another name and value with the same attributes.
+    pub(crate) fn carrying(&self, name: &str, value: &str, life: Life, scheme: Option<Scheme>) -> String {
+        let mut header = format!("{name}={value}{}", self.attributes(scheme));
         if !self.browser_lifetime {
-            let max_age = ends_at.since(now).as_secs().min(MAX_AGE);
-            let _ = write!(value, "; Max-Age={max_age}");
+            let max_age = life.ends_at.since(life.now).min(self.longest).as_secs();
+            let _ = write!(header, "; Max-Age={max_age}");
         }
-        value
+        header
     }
 
     /// The header's value that makes browsers drop the cookie: of the same name, path and domain (S30).
-    pub(super) fn cleared(&self) -> String {
-        format!("{}={}; Max-Age=0", self.name, self.attributes)
+    pub(crate) fn cleared(&self, scheme: Option<Scheme>) -> String {
+        self.clearing(&self.name, scheme)
+    }
+
+    /// As [`SetCookie::cleared`], for a cookie of another name.
+    pub(crate) fn clearing(&self, name: &str, scheme: Option<Scheme>) -> String {
+        format!("{name}={}; Max-Age=0", self.attributes(scheme))
     }
 
     /// How the token stands in the cookie's value.
-    pub(super) fn seal(&self) -> &Seal {
+    pub(crate) fn seal(&self) -> &Seal {
         &self.seal
     }
+
+    fn attributes(&self, scheme: Option<Scheme>) -> &str {
+        let is_secure = match self.secure {
+            Secure::Always => true,
+            Secure::Never => false,
+            Secure::Auto => scheme == Some(Scheme::Https),
+        };
+        if is_secure {
+            &self.with_secure
+        } else {
+            &self.without_secure
+        }
+    }
+}
+
+fn attributes(settings: &CookieSettings, secure: bool) -> String {
+    let mut attributes = format!("; Path={}", settings.path);
+    if let Some(domain) = &settings.domain {
+        let _ = write!(attributes, "; Domain={domain}");
+    }
+    if secure {
+        attributes.push_str("; Secure");
+    }
+    if settings.http_only {
+        attributes.push_str("; HttpOnly");
+    }
+    let _ = write!(attributes, "; SameSite={}", settings.same_site.as_str());
+    if settings.partitioned {
+        attributes.push_str("; Partitioned");
+    }
+    if let Some(priority) = settings.priority {
+        let _ = write!(attributes, "; Priority={}", priority.as_str());
+    }
+    attributes
 }
 
 /// What the request's cookies say about the session.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum CookieCredential<'a> {
+pub(crate) enum CookieCredential<'a> {
     /// Nothing.
     None,
     /// One value, not yet judged.
@@ -78,7 +128,7 @@ pub(super) enum CookieCredential<'a> {
 }
 
 /// Finds the session cookie among all that the request carries.
-pub(super) fn find<'a>(headers: &'a HeaderMap, name: &str) -> CookieCredential<'a> {
+pub(crate) fn find<'a>(headers: &'a HeaderMap, name: &str) -> CookieCredential<'a> {
     let mut found = CookieCredential::None;
     let lines = headers.get_all(COOKIE).iter();
     for pair in lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';')) {
@@ -102,6 +152,11 @@ pub(super) fn find<'a>(headers: &'a HeaderMap, name: &str) -> CookieCredential<'
         }
     }
     found
+}
+
+/// Whether the request carries the session cookie, once.
+pub(crate) fn carries_cookie(headers: &HeaderMap, name: &str) -> bool {
+    matches!(find(headers, name), CookieCredential::Value(_))
 }
 
 /// RFC 6265bis, section 4.1.1: `cookie-octet`.
@@ -193,7 +248,8 @@ mod tests {
         let now = Timestamp::from_millis(1_000_000);
         let secret = token.expose();
         let value = |settings: &CookieSettings, seconds: u64| {
-            SetCookie::new(settings).value(&token, now, Timestamp::from_millis(1_000_000 + seconds * 1000 + 999))
+            let ends_at = Timestamp::from_millis(1_000_000 + seconds * 1000 + 999);
+            SetCookie::new(settings).value(&token, Life { now, ends_at }, None)
         };
         let strict = CookieSettings::default();
         assert_eq!(

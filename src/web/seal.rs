@@ -66,14 +66,14 @@ impl std::fmt::Debug for CookieSecrets {
 }
 
 /// How a token stands in a cookie's value.
-pub(super) struct Seal {
+pub(crate) struct Seal {
     name: String,
     preset: CookiePreset,
     secrets: Option<CookieSecrets>,
 }
 
 impl Seal {
-    pub(super) fn new(settings: &CookieSettings) -> Self {
+    pub(crate) fn new(settings: &CookieSettings) -> Self {
         Self {
             name: settings.name.clone(),
             preset: settings.preset,
@@ -82,7 +82,7 @@ impl Seal {
     }
 
     /// The cookie's value for a token.
-    pub(super) fn close(&self, token: &Token) -> String {
+    pub(crate) fn close(&self, token: &Token) -> String {
         let token = token.expose();
         let Some(secrets) = &self.secrets else { return token };
         // A ring is never empty: the settings see to it. Without a signature the cookie would be refused, not believed.
@@ -98,7 +98,7 @@ impl Seal {
     }
 
     /// The token in a cookie's value; nothing where a signature is due and is not there or is wrong.
-    pub(super) fn open<'a>(&self, value: &'a str) -> Option<Cow<'a, str>> {
+    pub(crate) fn open<'a>(&self, value: &'a str) -> Option<Cow<'a, str>> {
         let Some(secrets) = &self.secrets else {
             return Some(Cow::Borrowed(value));
         };
@@ -119,7 +119,7 @@ impl Seal {
     }
 
     /// The token in what an application passes on: the bare token, or the cookie's value as its framework shows it.
-    pub(super) fn open_or_bare<'a>(&self, presented: &'a str) -> Cow<'a, str> {
+    pub(crate) fn open_or_bare<'a>(&self, presented: &'a str) -> Cow<'a, str> {
         if presented.len() == Token::LENGTH {
             return Cow::Borrowed(presented);
         }

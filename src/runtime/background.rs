@@ -10,9 +10,9 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::Instrument as _;
 
+use super::Readiness;
 use crate::cluster::{Leadership, MemberState, Members, Membership, View};
 use crate::coherence::Transport;
-use crate::http::admin::Readiness;
 use crate::session::{Monotonic, ServerId};
 use crate::sessions::Sessions;
 
@@ -23,7 +23,7 @@ const CHECK_EVERY: Duration = Duration::from_secs(10);
 const COVER_EVERY: Duration = Duration::from_millis(50);
 const ANNOUNCE_EVERY: Duration = Duration::from_secs(2);
 /// A server that was not heard of for so long has left.
-pub(super) const MEMBER_TIMEOUT: Duration = Duration::from_secs(10);
+pub const MEMBER_TIMEOUT: Duration = Duration::from_secs(10);
 const LEAD_EVERY: Duration = Duration::from_secs(3);
 /// The lease outlives two failed renewals.
 const LEASE_TTL: Duration = Duration::from_secs(10);
