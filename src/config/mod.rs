@@ -38,7 +38,7 @@ pub use auth::AuthSettings;
 pub use binding::{BindingPolicy, BindingSettings};
 pub use coherence::CoherenceSettings;
 pub use cookie::{CookiePreset, CookiePriority, CookieSettings, SameSite};
-pub use encryption::EncryptionSettings;
+pub use encryption::{EncryptionSettings, PlainRecords};
 pub use http::HttpSettings;
 pub use jwt::{JwtSettings, SHORTEST_JWT_SECRET};
 pub use kubernetes::{CallerScope, KubernetesSettings, ServiceAccount};

@@ -6,7 +6,6 @@ const NOT_YET: &[(&str, &str)] = &[
         "session.classes.*.serve_stale",
         "stale sessions are not served in this version",
     ),
-    ("encryption", "session data cannot be encrypted in this version"),
     ("otlp", "traces are not exported in this version"),
 ];
 
@@ -32,12 +31,7 @@ mod tests {
 
     #[test]
     fn patterns_cover_whole_levels() {
-        for key in [
-            "encryption.keys",
-            "encryption.keys_file",
-            "session.classes.normal.serve_stale",
-            "otlp.endpoint",
-        ] {
+        for key in ["session.classes.normal.serve_stale", "otlp.endpoint"] {
             assert!(refusal(key).is_some(), "{key}");
         }
         for key in [

@@ -103,7 +103,10 @@ mod tests {
 
     #[test]
     fn integers_stay_exact_within_64_bits() {
-        assert_eq!(sum_of("9223372036854775806", "1").as_deref(), Some("9223372036854775807"));
+        assert_eq!(
+            sum_of("9223372036854775806", "1").as_deref(),
+            Some("9223372036854775807")
+        );
         assert_eq!(sum_of("9223372036854775807", "1"), None);
         assert_eq!(sum_of("-9223372036854775808", "-1"), None);
         assert_eq!(sum_of("0", "18446744073709551615"), None);

@@ -166,7 +166,7 @@ fn names_that_kubernetes_injects_are_passed_over() {
 
 #[test]
 fn features_to_come_are_refused_by_name() {
-    let refused = ["encryption.keys", "otlp.endpoint", "session.classes.normal.serve_stale"];
+    let refused = ["otlp.endpoint", "session.classes.normal.serve_stale"];
     for key in refused {
         let problem = problem_of(&[(key, "1")]);
         assert!(

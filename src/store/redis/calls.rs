@@ -165,7 +165,7 @@ impl RedisStore {
             texts
                 .iter()
                 .map(|text| codec::activity(text, &origin, &self.0.vault))
-                .collect()
+                .collect::<Result<Vec<_>>>()
         };
         read().map_err(|error| {
             let error = codec::at_session(id, error);

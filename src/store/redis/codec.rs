@@ -17,8 +17,8 @@ use serde_json::value::RawValue;
 use super::reply::Reply;
 use super::vault::{Kept, Vault};
 use crate::session::{
-    Activity, ClassName, Json, JsonMap, Memo, SealingKeys, Security, SecurityChange, ServerId, Session, SessionId, Timestamp,
-    UserId,
+    Activity, ClassName, Json, JsonMap, Memo, SealingKeys, Security, SecurityChange, ServerId, Session, SessionId,
+    Timestamp, UserId,
 };
 use crate::store::{Change, NewSession, Snapshot, StoreError};
 
@@ -198,9 +198,7 @@ pub(super) fn core_of_session(
     vault: &Vault,
 ) -> Result<CoreFields, StoreError> {
     let readable: Core = serde_json::from_str(readable).map_err(corrupt)?;
-    readable
-        .with_content(content_of(session, kept))
-        .into_fields(id, vault)
+    readable.with_content(content_of(session, kept)).into_fields(id, vault)
 }
 
 /// Writes what is sealed together of a session that has a record, for this id.
@@ -345,9 +343,7 @@ pub(super) fn record(
         }
     }
     let is_sealed = content.is_some();
-    vault
-        .note(is_sealed, by_first)
-        .map_err(|error| at_session(id, error))?;
+    vault.note(is_sealed, by_first).map_err(|error| at_session(id, error))?;
     let kept = Kept {
         sealed: is_sealed,
         by_first,

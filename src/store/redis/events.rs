@@ -93,8 +93,10 @@ impl RedisStore {
         for _ in 0..reply.array()? {
             reply.array()?;
             let (entry, json) = (reply.text()?, reply.text()?);
-            events
-                .push(parse(bucket, entry, json, &self.0.vault).ok_or_else(|| StoreError::Corrupt(format!("event {entry}: {json}")))?);
+            events.push(
+                parse(bucket, entry, json, &self.0.vault)
+                    .ok_or_else(|| StoreError::Corrupt(format!("event {entry}: {json}")))?,
+            );
         }
         Ok(Replay {
             events,
@@ -123,7 +125,9 @@ impl RedisStore {
             let (store, to, broken) = (self.clone(), sender.clone(), Arc::clone(&broken));
             let listener = move |push: PushInfo| {
                 let missed = match push.kind {
-                    PushKind::SMessage => parse_message(&push, &store.0.vault).is_none_or(|event| to.try_send(event).is_err()),
+                    PushKind::SMessage => {
+                        parse_message(&push, &store.0.vault).is_none_or(|event| to.try_send(event).is_err())
+                    }
                     PushKind::Disconnection | PushKind::SUnsubscribe => true,
                     _ => false,
                 };

@@ -9,7 +9,7 @@ use super::{BucketCall, RedisStore, Result, codec};
 use crate::coherence::ConnectionId;
 use crate::session::clock_millis as millis;
 use crate::session::{
-    Activity, Bucket, CartItem, JsonMap, Keyring, MAX_ACTIVITIES, OperationId, ServerId, SessionId, Timestamp, UserId,
+    Activity, Bucket, CartItem, JsonMap, Keyring, OperationId, ServerId, SessionId, Timestamp, UserId,
 };
 use crate::store::{
     BucketCounts, Change, Created, End, Ended, Event, EventId, Filter, Increment, LimitPolicy, Lineage, Lookup,

@@ -49,7 +49,10 @@ impl<'a> Reply<'a> {
     /// Bytes that need be no text: Lua knows only strings.
     pub(super) fn bytes(&mut self) -> Result<&'a [u8]> {
         let length = rmp::decode::read_str_len(&mut self.rest).map_err(corrupt)? as usize;
-        let (bytes, rest) = self.rest.split_at_checked(length).ok_or_else(|| corrupt("a string is cut"))?;
+        let (bytes, rest) = self
+            .rest
+            .split_at_checked(length)
+            .ok_or_else(|| corrupt("a string is cut"))?;
         self.rest = rest;
         Ok(bytes)
     }

@@ -36,24 +36,31 @@ impl RedisStore {
             false => None,
         };
         loop {
-            let record = match self.settled(id).await {
-                _ if !vault.seals() => None,
-                Ok(record) => Some(record),
+            let record = match self.settled_where_sealed(id).await {
                 // The script tells whether it has run before.
                 Err(StoreError::NotFound) => None,
-                Err(error) => return Err(error),
+                read => read?,
             };
             if let Some(record) = &record {
                 id = record.snapshot.session.id;
             }
             let anew = record.as_ref().map(|record| self.sealed_anew(record, &rotation));
-            if let Some(rotated) = self.try_rotation(id, &rotation, &anew.transpose()?.unwrap_or_default(), operation).await? {
+            let anew = anew.transpose()?.unwrap_or_default();
+            if let Some(rotated) = self.try_rotation(id, &rotation, &anew, operation).await? {
                 return Ok(rotated);
             }
             if !vault.seals() {
                 id = self.settled(id).await?.snapshot.session.id;
             }
             patience.check()?;
+        }
+    }
+
+    async fn settled_where_sealed(&self, id: SessionId) -> Result<Option<Record>> {
+        if self.0.vault.seals() {
+            Ok(Some(self.settled(id).await?))
+        } else {
+            Ok(None)
         }
     }
 
@@ -110,7 +117,9 @@ impl RedisStore {
         let absolute = timeouts.map_or(0, |class| millis(class.absolute)).to_string();
         let list = |values: &Option<Vec<String>>| {
             let readable = values.as_ref().filter(|_| !vault.seals());
-            readable.map_or_else(String::new, |values| serde_json::Value::from(values.clone()).to_string())
+            readable.map_or_else(String::new, |values| {
+                serde_json::Value::from(values.clone()).to_string()
+            })
         };
         let (roles, permissions) = (list(&rotation.roles), list(&rotation.permissions));
         let keep = &rotation.keep;

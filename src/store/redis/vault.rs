@@ -106,7 +106,10 @@ impl Vault {
     }
 
     fn plain_records(&self) -> PlainRecords {
-        self.encryption.0.as_ref().map_or(PlainRecords::Write, |ring| ring.plain)
+        self.encryption
+            .0
+            .as_ref()
+            .map_or(PlainRecords::Write, |ring| ring.plain)
     }
 
     /// Whether what is written is sealed.
@@ -134,7 +137,8 @@ impl Vault {
     /// Opens what was sealed for a place.
     pub(super) fn open(&self, place: &[&str], sealed: &[u8]) -> Result<Opened> {
         let ring = self.encryption.0.as_ref();
-        let ring = ring.ok_or_else(|| StoreError::Corrupt("it is sealed, and encryption.keys is not set".to_owned()))?;
+        let ring =
+            ring.ok_or_else(|| StoreError::Corrupt("it is sealed, and encryption.keys is not set".to_owned()))?;
         let opened = ring.keys.load().open(place, sealed);
         opened.map_err(|error| StoreError::Corrupt(error.to_string()))
     }

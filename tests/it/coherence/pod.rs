@@ -68,7 +68,7 @@ impl Pod {
             connect_timeout: Duration::from_secs(1),
             response_timeout: Duration::from_secs(1),
             node_timeout: None,
-        encryption: cloakroom::store::redis::Encryption::default(),
+            encryption: cloakroom::store::redis::Encryption::default(),
         };
         let store = RedisStore::connect(options, Arc::new(SystemRandom), metrics.clone())
             .await

@@ -4,7 +4,7 @@
 local id, key, m = live(ARGV[2])
 if not id then return answer('missing') end
 -- Versions fork at a failover: so the values must be the same too, and there must be no others.
-local others = redis.call('HLEN', key) - redis.call('HEXISTS', key, 'm') - redis.call('HEXISTS', key, 'p')
+local others = #redis.call('HKEYS', key) - redis.call('HEXISTS', key, 'm') - redis.call('HEXISTS', key, 'p')
 for i = 4, #ARGV, 3 do
   if (redis.call('HGET', key, ARGV[i]) or '') ~= ARGV[i + 1] then return answer('again') end
   if ARGV[i + 1] ~= '' then others = others - 1 end
