@@ -56,6 +56,8 @@ pub(crate) async fn measure(fleet: &Fleet, options: &Options) -> Vec<Cost> {
     let warm = fleet.make(1_000_000, options.warm, options).await;
     let bench = Bench::start(fleet, options, &warm).await;
     let mut reads = bench.read_cases(&warm);
+    let guarded = fleet.make_at(&fleet.guarded, 1_500_000, options.warm, options).await;
+    reads.push(bench.guarded_case(&guarded));
     reads.retain(|case| options.wants(case.cost.name));
     let mut writes = Writes::new();
     for round in 0..options.rounds {
@@ -72,8 +74,9 @@ pub(crate) async fn measure(fleet: &Fleet, options: &Options) -> Vec<Cost> {
 }
 
 /// A read that can be repeated for as long as one likes.
-struct ReadCase {
+struct ReadCase<'a> {
     cost: Cost,
+    server: &'a Server,
     requests: Vec<String>,
 }
 
@@ -136,10 +139,21 @@ impl<'a> Bench<'a> {
         }
     }
 
-    fn read_cases(&self, warm: &[Made]) -> Vec<ReadCase> {
+    /// `/auth` with signed cookie, proof of origin by the CSRF token, and binding to address and browser.
+    fn guarded_case(&self, guarded: &[Made]) -> ReadCase<'a> {
+        let request = |made: &Made| Requests::guarded_auth(&made.cookie, &made.csrf_token);
+        ReadCase {
+            cost: Cost::new("/auth guarded, L1 hit", Against::Bare, Some(1.4)),
+            server: &self.fleet.guarded,
+            requests: guarded.iter().map(request).collect(),
+        }
+    }
+
+    fn read_cases(&self, warm: &[Made]) -> Vec<ReadCase<'a>> {
         let requests = &self.fleet.requests;
         let case = |name, against, bar, request: &dyn Fn(&Made) -> String| ReadCase {
             cost: Cost::new(name, against, Some(bar)),
+            server: self.fleet.first(),
             requests: warm.iter().map(request).collect(),
         };
         vec![
@@ -157,7 +171,7 @@ impl<'a> Bench<'a> {
     }
 
     /// The baseline and the program, one after the other.
-    async fn take_turns(&self, case: &mut ReadCase) {
+    async fn take_turns(&self, case: &mut ReadCase<'_>) {
         let order = |server: &Server, turn: Duration| Order {
             address: server.address,
             connections: self.options.connections,
@@ -168,7 +182,7 @@ impl<'a> Bench<'a> {
         };
         for (server, turns) in [
             (self.baseline(case.cost.against), &mut case.cost.baseline),
-            (self.fleet.first(), &mut case.cost.turns),
+            (case.server, &mut case.cost.turns),
         ] {
             order(server, self.options.turn / 10).run().await;
             turns.push(self.turn(server, &order(server, self.options.turn)).await.0);

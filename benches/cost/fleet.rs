@@ -12,11 +12,26 @@ use crate::support::process::Program;
 use crate::support::redis_cluster::{ClusterNode, ClusterOptions, RedisCluster};
 use crate::support::wait::{SOON, eventually};
 
+/// The settings of a server that guards its sessions by all that it has.
+const GUARDED: [(&str, &str); 5] = [
+    (
+        "CLOAKROOM_COOKIE__SECRETS",
+        "the first secret signs,the second verifies",
+    ),
+    ("CLOAKROOM_HTTP__TRUSTED_PROXIES", "127.0.0.1/32"),
+    ("CLOAKROOM_BINDING__IP", "refuse"),
+    ("CLOAKROOM_BINDING__USER_AGENT", "refuse"),
+    ("CLOAKROOM_BINDING__FINGERPRINT", "refuse"),
+];
+
 /// A session as its creation gave it out.
 #[derive(Clone, Debug)]
 pub(crate) struct Made {
     pub(crate) id: String,
     pub(crate) token: String,
+    pub(crate) csrf_token: String,
+    /// The cookie's name and value.
+    pub(crate) cookie: String,
 }
 
 /// A server that is measured.
@@ -32,16 +47,18 @@ impl Server {
     }
 
     /// Starts the program on the cluster and waits until it is ready: the leases stand.
-    pub(crate) async fn cloakroom(cluster: &RedisCluster, server_id: &str) -> Self {
+    pub(crate) async fn cloakroom(cluster: &RedisCluster, server_id: &str, settings: &[(&str, &str)]) -> Self {
+        let urls = cluster.urls().join(",");
+        let usual = [
+            ("CLOAKROOM_SERVER_ID", server_id),
+            ("CLOAKROOM_REDIS__URLS", urls.as_str()),
+            ("CLOAKROOM_JWT__SECRET", JWT_SECRET),
+            // Room for all that the memory measurement holds.
+            ("CLOAKROOM_COHERENCE__MAX_BYTES", "1GiB"),
+        ];
         let program = Program::cloakroom(
             &["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"],
-            &[
-                ("CLOAKROOM_SERVER_ID", server_id),
-                ("CLOAKROOM_REDIS__URLS", &cluster.urls().join(",")),
-                ("CLOAKROOM_JWT__SECRET", JWT_SECRET),
-                // Room for all that the memory measurement holds.
-                ("CLOAKROOM_COHERENCE__MAX_BYTES", "1GiB"),
-            ],
+            &[&usual, settings].concat(),
         );
         let admin = program.listener("admin").await;
         eventually(SOON, "a replica to be ready", async || {
@@ -69,6 +86,8 @@ impl Server {
 /// All that is measured with.
 pub(crate) struct Fleet {
     pub(crate) replicas: Vec<Server>,
+    /// One more that signs its cookies, binds sessions to their client, and believes the gateway.
+    pub(crate) guarded: Server,
     pub(crate) requests: Requests,
     /// Last, so that it outlives those who use it.
     pub(crate) cluster: RedisCluster,
@@ -84,10 +103,12 @@ impl Fleet {
         .await;
         let mut replicas = Vec::new();
         for number in 0..3 {
-            replicas.push(Server::cloakroom(&cluster, &format!("cloakroom-{number}")).await);
+            replicas.push(Server::cloakroom(&cluster, &format!("cloakroom-{number}"), &[]).await);
         }
+        let guarded = Server::cloakroom(&cluster, "guarded", &GUARDED).await;
         Self {
             replicas,
+            guarded,
             requests: Requests::new(),
             cluster,
         }
@@ -100,8 +121,13 @@ impl Fleet {
 
     /// Makes sessions at the second replica, of users from `first` on.
     pub(crate) async fn make(&self, first: usize, count: usize, options: &Options) -> Vec<Made> {
+        self.make_at(&self.replicas[1], first, count, options).await
+    }
+
+    /// As [`Fleet::make`], at a server of choice.
+    pub(crate) async fn make_at(&self, server: &Server, first: usize, count: usize, options: &Options) -> Vec<Made> {
         let requests = (first..first + count).map(|user| self.requests.create(user));
-        let bodies = self.replicas[1].send(requests.collect(), 201, options).await;
+        let bodies = server.send(requests.collect(), 201, options).await;
         bodies.iter().map(|body| made(body)).collect()
     }
 
@@ -134,5 +160,11 @@ pub(crate) fn made(body: &str) -> Made {
     Made {
         id: text(&body["session"]["id"]),
         token: text(&body["token"]),
+        csrf_token: text(&body["csrf_token"]),
+        cookie: text(&body["set_cookie"])
+            .split(';')
+            .next()
+            .unwrap_or_default()
+            .to_owned(),
     }
 }

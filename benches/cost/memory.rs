@@ -101,7 +101,7 @@ pub(crate) async fn resident(fleet: &Fleet, options: &Options) -> Vec<(usize, u6
     if !options.wants("resident memory") {
         return Vec::new();
     }
-    let server = Server::cloakroom(&fleet.cluster, "cloakroom-memory").await;
+    let server = Server::cloakroom(&fleet.cluster, "cloakroom-memory", &[]).await;
     let mut resident = Vec::new();
     let mut held = 0;
     for target in options.held {

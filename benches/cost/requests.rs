@@ -35,6 +35,15 @@ impl Requests {
         )
     }
 
+    /// A gateway's question about a POST, with all proofs that a guarded server wants.
+    pub(crate) fn guarded_auth(cookie: &str, csrf_token: &str) -> String {
+        format!(
+            "GET /auth?csrf=1&role=customer HTTP/1.1\r\nhost: {HOST}\r\nx-forwarded-method: POST\r\n\
+             x-forwarded-uri: /orders/17\r\nx-forwarded-for: 203.0.113.9\r\nuser-agent: {BROWSER}\r\n\
+             accept: text/html\r\nx-csrf-token: {csrf_token}\r\ncookie: theme=dark; {cookie}\r\n\r\n"
+        )
+    }
+
     pub(crate) fn create(&self, user: usize) -> String {
         self.with_body("POST", "/v1/sessions", &content(user))
     }

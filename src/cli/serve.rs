@@ -29,8 +29,10 @@ pub async fn run(args: &ServeArgs) -> Result<(), Failure> {
     let callers = Callers::from_settings(&config.jwt, Arc::clone(&clock));
     warn_of_what_is_not_for_production(&config);
     let settings = runtime::for_sessions(&config)?;
+    let metrics = Metrics::new()?;
+    metrics.show_deployment(settings.classes.names(), settings.server_id.as_str());
     let frame = Frame {
-        metrics: Metrics::new()?,
+        metrics,
         clock,
         random: Arc::new(SystemRandom) as Arc<dyn Random>,
         callers: callers.auth.clone(),

@@ -312,6 +312,14 @@ impl<W: Word> Cover<W> {
         self.stamps.iter().filter(|word| word.acquire() != 0).count()
     }
 
+    /// The connections that stand, and the oldest of their leases; before the first heartbeat is answered, the time
+    /// before a majority was asked.
+    pub fn leases(&self) -> (usize, Option<Monotonic>) {
+        let control = self.control.lock();
+        let links = control.links.iter().flatten();
+        (links.clone().count(), links.map(|link| link.previous_lease).min())
+    }
+
     fn stamp_anew(&self, control: &mut Control, bucket: u16, slot: u16) {
         let stamp = Stamp::new(control.next_serial(), slot);
         if let (Some(word), Some(stamp)) = (self.stamps.get(usize::from(bucket)), stamp) {

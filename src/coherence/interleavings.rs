@@ -107,6 +107,10 @@ impl<K: Keyed, V: Value> Map<K, V> for OnePlace<V> {
         std::future::ready(Err(Ticket { map: self, number }))
     }
 
+    fn weight(&self) -> u64 {
+        Map::<K, V>::count(self) as u64
+    }
+
     fn count(&self) -> usize {
         usize::from(matches!(&*self.place.lock().unwrap(), Place::Full(_)))
     }

@@ -221,6 +221,11 @@ impl<K: Keyed, V: Value, P: Parts> L1<K, V, P> {
         self.map.count()
     }
 
+    /// The bytes that they take, about, as the limits count them.
+    pub fn weight(&self) -> u64 {
+        self.map.weight()
+    }
+
     /// Whether nothing is held.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

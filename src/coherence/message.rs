@@ -34,6 +34,16 @@ impl Kind {
         }
     }
 
+    /// The name of the kind in metrics.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Changed => "changed",
+            Self::Ended => "ended",
+            Self::Rotated => "rotated",
+            Self::Bucket => "bucket",
+        }
+    }
+
     fn from_letter(letter: &str) -> Option<Self> {
         [Self::Changed, Self::Ended, Self::Rotated, Self::Bucket]
             .into_iter()

@@ -90,6 +90,8 @@ pub trait Map<K: Keyed, V: Value>: Send + Sync + Sized {
     fn join<'a>(&'a self, id: &'a K) -> impl Future<Output = Result<Entry<V>, Self::Guard<'a>>> + Send + 'a;
     /// How many values there are.
     fn count(&self) -> usize;
+    /// What they weigh together, as the limits count it.
+    fn weight(&self) -> u64;
     /// Inserts without a place: what a build without the guard would do.
     #[cfg(test)]
     fn put(&self, id: K, entry: Entry<V>);
@@ -161,6 +163,10 @@ impl<K: Keyed, V: Value> Map<K, V> for QuickMap<K, V> {
 
     fn count(&self) -> usize {
         self.cache.len()
+    }
+
+    fn weight(&self) -> u64 {
+        self.cache.weight()
     }
 
     #[cfg(test)]

@@ -15,11 +15,12 @@ pub fn router(metrics: Metrics, readiness: Readiness) -> Router {
         .route("/livez", get(async || "ok\n"))
         .route(
             "/readyz",
-            get(async |State(readiness)| readyz(&readiness)).with_state(readiness),
+            get(async |State(readiness)| readyz(&readiness)).with_state(readiness.clone()),
         )
         .route(
             "/metrics",
-            get(async |State(metrics)| render(&metrics)).with_state(metrics),
+            get(async |State((metrics, readiness)): State<(Metrics, Readiness)>| render(&metrics, &readiness))
+                .with_state((metrics, readiness)),
         )
         .fallback(async || {
             (
@@ -41,7 +42,8 @@ fn readyz(readiness: &Readiness) -> Response {
     (status, lines).into_response()
 }
 
-fn render(metrics: &Metrics) -> Response {
+fn render(metrics: &Metrics, readiness: &Readiness) -> Response {
+    metrics.ready.set(i64::from(readiness.is_ready()));
     match metrics.render() {
         Ok((text, content_type)) => ([(header::CONTENT_TYPE, content_type)], text).into_response(),
         Err(error) => {

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use axum::extract::{Query, State};
 use axum::http::header::{ACCEPT, LOCATION};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -15,9 +15,10 @@ use super::openapi::GateProblems;
 use super::problem::ApiError;
 use super::rendered::Identity;
 use super::state::ApiState;
-use super::visitor::{Visitor, is_recent};
+use super::visitor::{Visitor, is_recent, proves_origin};
 use crate::session::Session;
 use crate::sessions::ValidSession;
+use crate::web::Client;
 
 const X_AUTH_USER: HeaderName = HeaderName::from_static("x-auth-user");
 const X_AUTH_SESSION: HeaderName = HeaderName::from_static("x-auth-session");
@@ -229,7 +230,7 @@ impl Requirements {
         if judges_origin {
             visitor.check_origin(state, &valid)?;
         }
-        self.check(&valid)?;
+        self.demands().check(&valid)?;
         let mut answer: HeaderMap = IDENTITY.iter().cloned().zip(identity(&valid.session)).collect();
         // What was judged by more than cookie, method and query must be judged again.
         if reuse == Reuse::Allowed && !judges_origin && visitor.is_judged_by_cookie_alone(state) {
@@ -252,28 +253,127 @@ impl Requirements {
         state.settings().cache_for.min(vouched).min(still_recent)
     }
 
+    fn demands(&self) -> Demands<'_> {
+        Demands {
+            role: self.role.as_deref(),
+            permission: self.permission.as_deref(),
+            max_age: self.max_age.map(Duration::from_secs),
+        }
+    }
+}
+
+/// What a session must have and be.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Demands<'a> {
+    role: Option<&'a str>,
+    permission: Option<&'a str>,
+    /// How long ago the user may have proved who they are.
+    max_age: Option<Duration>,
+}
+
+impl Demands<'_> {
     fn check(&self, valid: &ValidSession) -> Result<(), ApiError> {
         let session = &valid.session;
-        if let Some(role) = &self.role
-            && !session.roles.contains(role)
-        {
+        let lacks = |wanted: Option<&str>, has: &[String]| {
+            wanted.is_some_and(|wanted| !has.iter().any(|given| given == wanted))
+        };
+        if lacks(self.role, &session.roles) {
             return Err(ApiError::Forbidden(
                 "the session lacks the role that is needed".to_owned(),
             ));
         }
-        if let Some(permission) = &self.permission
-            && !session.permissions.contains(permission)
-        {
+        if lacks(self.permission, &session.permissions) {
             return Err(ApiError::Forbidden(
                 "the session lacks the permission that is needed".to_owned(),
             ));
         }
-        let max_age = self.max_age.map(Duration::from_secs);
-        if max_age.is_some_and(|max_age| !is_recent(session, valid.now, max_age)) {
+        if self
+            .max_age
+            .is_some_and(|max_age| !is_recent(session, valid.now, max_age))
+        {
             return Err(ApiError::ReauthenticationRequired);
         }
         Ok(())
     }
+}
+
+/// A question of a gateway whose query is written plainly: each parameter once, and nothing escaped. It can be judged
+/// without making anything.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct PlainQuestion<'a> {
+    demands: Demands<'a>,
+    wants_csrf: Option<bool>,
+}
+
+impl<'a> PlainQuestion<'a> {
+    /// Nothing where the query is not plain, or asks for more.
+    pub(super) fn of(query: Option<&'a str>) -> Option<Self> {
+        let mut question = Self::default();
+        let Some(query) = query else {
+            return Some(question);
+        };
+        if query.contains(['%', '+']) {
+            return None;
+        }
+        for pair in query.split('&') {
+            let (name, value) = pair.split_once('=')?;
+            let demands = &mut question.demands;
+            let was_there = match name {
+                "role" => demands.role.replace(value).is_some(),
+                "permission" => demands.permission.replace(value).is_some(),
+                "max_age" => {
+                    let seconds = value.parse().ok()?;
+                    demands.max_age.replace(Duration::from_secs(seconds)).is_some()
+                }
+                "csrf" => {
+                    let wanted = match value {
+                        "0" => false,
+                        "1" => true,
+                        _ => return None,
+                    };
+                    question.wants_csrf.replace(wanted).is_some()
+                }
+                _ => return None,
+            };
+            if was_there {
+                return None;
+            }
+        }
+        Some(question)
+    }
+
+    /// Whether the request's origin is to be judged.
+    pub(super) fn wants_csrf(&self) -> bool {
+        self.wants_csrf == Some(true)
+    }
+
+    /// Whether a session meets the question. A no says only that the answer is not this plain.
+    pub(super) fn is_met(&self, state: &ApiState, request: Inquiry<'_>, valid: &ValidSession) -> bool {
+        let proves_origin = !self.wants_csrf()
+            || match Asked::by_headers(request.headers, request.method) {
+                Asked::Get | Asked::Safe => true,
+                Asked::Unsaid => false,
+                Asked::Unsafe => {
+                    let client = Client::of(
+                        request.extensions,
+                        request.headers,
+                        request.uri,
+                        &state.settings().trusted_proxies,
+                    );
+                    proves_origin(state, request.headers, &client, valid)
+                }
+            };
+        proves_origin && self.demands.check(valid).is_ok()
+    }
+}
+
+/// The head of a gateway's own request.
+#[derive(Clone, Copy)]
+pub(super) struct Inquiry<'a> {
+    pub(super) method: &'a Method,
+    pub(super) uri: &'a Uri,
+    pub(super) headers: &'a HeaderMap,
+    pub(super) extensions: &'a Extensions,
 }
 
 /// The URL, where the list has one of the same scheme, host, port and path (S47). Where the one on the list has a query,

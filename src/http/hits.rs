@@ -1,6 +1,6 @@
 //! The short way: what memory alone can answer is answered before the routes.
 //!
-//! Whatever is not quite ordinary (a query, a condition, a caller whose token was not verified before, a session that
+//! Whatever is not quite ordinary (an escaped query, a condition, a caller whose token was not verified before, a session that
 //! memory does not hold) gets no answer here, and goes the long way with the same outcome. So nothing here waits, fails,
 //! or writes a log line, and none of the request's span, time limit and slot is needed.
 
@@ -18,13 +18,14 @@ use tokio::time::Instant;
 use super::caller::Scope;
 use super::conditional;
 use super::extract::has_json_type;
-use super::forward::{self, AUTH_PATH};
+use super::forward::{self, AUTH_PATH, Inquiry, PlainQuestion};
 use super::middleware::{HSTS, Stack, X_REQUEST_ID};
 use super::rendered::{JSON, Object, Rendered};
 use super::state::ApiState;
 use super::v1::{SESSION_PATH, VALIDATE_PATH, validate};
 use super::visitor;
 use crate::session::SessionId;
+use crate::sessions::ValidSession;
 
 /// The largest body that is read before it is known who asks, in bytes.
 const SMALL_BODY: usize = 8 * 1024;
@@ -41,21 +42,24 @@ pub(super) struct Hits {
 }
 
 /// What is asked, where it is something that memory may know.
-enum Asked {
-    Auth,
+enum Asked<'a> {
+    Auth(PlainQuestion<'a>),
     Session(SessionId),
 }
 
-impl Asked {
-    fn by<B>(request: &Request<B>) -> Option<Self> {
+impl<'a> Asked<'a> {
+    fn by<B>(request: &'a Request<B>) -> Option<Self> {
         let uri = request.uri();
         let headers = request.headers();
-        if uri.query().is_some() || headers.contains_key(ORIGIN) {
-            return None;
-        }
         let path = uri.path();
         if path == AUTH_PATH {
-            return Some(Self::Auth);
+            let question = PlainQuestion::of(uri.query())?;
+            // An origin matters to who asks for it to be judged, and to nobody else.
+            let is_plain = question.wants_csrf() || !headers.contains_key(ORIGIN);
+            return is_plain.then_some(Self::Auth(question));
+        }
+        if uri.query().is_some() || headers.contains_key(ORIGIN) {
+            return None;
         }
         let id = path.strip_prefix("/v1/sessions/")?;
         let is_plain = request.method() == Method::GET && !headers.contains_key(IF_NONE_MATCH);
@@ -64,7 +68,7 @@ impl Asked {
 
     fn route(&self) -> &'static str {
         match self {
-            Self::Auth => AUTH_PATH,
+            Self::Auth(_) => AUTH_PATH,
             Self::Session(_) => SESSION_PATH,
         }
     }
@@ -101,9 +105,9 @@ impl Hits {
             return None;
         }
         // A panic is dealt with the long way.
-        let answered = catch_unwind(AssertUnwindSafe(|| match asked {
-            Asked::Auth => self.auth(request.headers(), request.extensions()),
-            Asked::Session(id) => self.session(id, request.headers(), request.extensions()),
+        let answered = catch_unwind(AssertUnwindSafe(|| match &asked {
+            Asked::Auth(question) => self.auth(question, request),
+            &Asked::Session(id) => self.session(id, request.headers(), request.extensions()),
         }));
         let response = answered.ok().flatten()?;
         Some(self.finish(response, request.headers(), asked.route(), request.method(), started))
@@ -164,11 +168,18 @@ impl Hits {
         response
     }
 
-    fn auth(&self, headers: &HeaderMap, extensions: &Extensions) -> Option<Response> {
+    fn auth<B>(&self, question: &PlainQuestion<'_>, request: &Request<B>) -> Option<Response> {
         if !self.state.settings().cache_for.is_zero() {
             return None;
         }
-        let valid = visitor::held_session(&self.state, extensions, headers)?;
+        let inquiry = Inquiry {
+            method: request.method(),
+            uri: request.uri(),
+            headers: request.headers(),
+            extensions: request.extensions(),
+        };
+        let is_met = |valid: &ValidSession| question.is_met(&self.state, inquiry, valid);
+        let valid = visitor::held_session(&self.state, inquiry.extensions, inquiry.headers, is_met)?;
         let identity = Rendered::identity(&valid.session)?;
         let mut head = self.auth_head.clone();
         for (name, value) in forward::IDENTITY.iter().zip(identity) {

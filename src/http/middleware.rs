@@ -50,7 +50,7 @@ pub(super) fn apply(
     description: &utoipa::openapi::OpenApi,
 ) -> (Router, Arc<Stack>) {
     let stack = Arc::new(Stack {
-        routes: RouteTable::new(metrics, description.paths.paths.keys().cloned()),
+        routes: RouteTable::new(metrics, description),
         in_flight: metrics.http_in_flight.clone(),
         slots: Semaphore::new(settings.max_concurrent),
         cors: Cors::new(&settings.cors_origins),

@@ -4,17 +4,20 @@ use std::time::Duration;
 
 use axum::http::{Method, StatusCode};
 use prometheus::{Histogram, IntCounter};
+use utoipa::openapi::path::{Operation, PathItem};
+use utoipa::openapi::{OpenApi, Paths};
 
 use crate::telemetry::Metrics;
 
 /// The label of paths that no route has.
 const UNMATCHED: &str = "unmatched";
-const LISTENER: &str = "traffic";
 const METHODS: [&str; 8] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "other"];
 /// The statuses that the API answers with.
 const STATUSES: [u16; 17] = [
     200, 201, 204, 302, 304, 400, 401, 403, 404, 405, 409, 412, 413, 429, 431, 500, 503,
 ];
+/// What every route may answer, described or not.
+const FAILURES: [&str; 2] = ["500", "503"];
 
 /// The handles of each route's metrics, so that a request does not look them up by their labels.
 pub(super) struct RouteTable {
@@ -30,7 +33,20 @@ struct RouteMetrics {
 }
 
 impl RouteTable {
-    pub(super) fn new(metrics: &Metrics, routes: impl Iterator<Item = String>) -> Self {
+    /// A table of the routes that are described. Every answer that the description names is there at zero.
+    pub(super) fn new(metrics: &Metrics, description: &OpenApi) -> Self {
+        let Paths { paths, .. } = &description.paths;
+        for (route, item) in paths {
+            for (method, operation) in operations(item) {
+                let described = operation.responses.responses.keys().map(String::as_str);
+                let numbers = described.filter(|status| status.parse::<u16>().is_ok());
+                for status in numbers.chain(FAILURES) {
+                    metrics.http_requests.with_label_values(&[method, route, status]);
+                }
+            }
+        }
+        metrics.http_requests.with_label_values(&["GET", UNMATCHED, "404"]);
+        let routes = paths.keys().cloned();
         Self {
             metrics: metrics.clone(),
             routes: routes
@@ -52,7 +68,7 @@ impl RouteTable {
             .position(|name| *name == method.as_str())
             .unwrap_or(other);
         let count = |status: &str| {
-            let labels = [LISTENER, METHODS[method], &route.route, status];
+            let labels = [METHODS[method], &route.route, status];
             self.metrics.http_requests.with_label_values(&labels)
         };
         match STATUSES.binary_search(&status.as_u16()) {
@@ -62,6 +78,19 @@ impl RouteTable {
             Err(_) => count(status.as_str()).inc(),
         }
     }
+}
+
+fn operations(item: &PathItem) -> impl Iterator<Item = (&'static str, &Operation)> {
+    let described = [
+        ("GET", &item.get),
+        ("POST", &item.post),
+        ("PUT", &item.put),
+        ("PATCH", &item.patch),
+        ("DELETE", &item.delete),
+    ];
+    described
+        .into_iter()
+        .filter_map(|(method, operation)| operation.as_ref().map(|operation| (method, operation)))
 }
 
 impl RouteMetrics {

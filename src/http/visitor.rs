@@ -112,9 +112,7 @@ impl Visitor {
 
     /// That the request comes from our own pages: by the browser's word, or by the session's CSRF token (S36).
     pub(super) fn check_origin(&self, state: &ApiState, valid: &ValidSession) -> Result<(), ApiError> {
-        let ids = [valid.presented, valid.session.id];
-        let knows_token = |given| ids.iter().any(|id| state.sessions().verify_csrf(id, given));
-        if self.is_same_origin() || only(&self.headers, &X_CSRF_TOKEN).is_some_and(knows_token) {
+        if proves_origin(state, &self.headers, &self.client, valid) {
             Ok(())
         } else {
             Err(ApiError::CsrfMismatch)
@@ -152,8 +150,21 @@ impl Visitor {
     }
 }
 
-/// As [`Visitor::session`] where memory alone can tell that there is one; nothing where that takes more.
-pub(super) fn held_session(state: &ApiState, extensions: &Extensions, headers: &HeaderMap) -> Option<ValidSession> {
+/// Whether a request with this session comes from our own pages.
+pub(super) fn proves_origin(state: &ApiState, headers: &HeaderMap, client: &Client, valid: &ValidSession) -> bool {
+    let ids = [valid.presented, valid.session.id];
+    let knows_token = |given| ids.iter().any(|id| state.sessions().verify_csrf(id, given));
+    Origin::of(headers, client) == Origin::Own || only(headers, &X_CSRF_TOKEN).is_some_and(knows_token)
+}
+
+/// As [`Visitor::session`] where memory alone can tell that there is one, and it is fit for what is asked; nothing where
+/// that takes more.
+pub(super) fn held_session(
+    state: &ApiState,
+    extensions: &Extensions,
+    headers: &HeaderMap,
+    is_fit: impl FnOnce(&ValidSession) -> bool,
+) -> Option<ValidSession> {
     let Credential::Token(token) = credential(state, headers) else {
         return None;
     };
@@ -165,7 +176,7 @@ pub(super) fn held_session(state: &ApiState, extensions: &Extensions, headers: &
         ip: address.as_deref(),
         user_agent: only(headers, &USER_AGENT),
     };
-    state.sessions().validate_held(&token, &client)
+    state.sessions().validate_held(&token, &client, is_fit)
 }
 
 fn credential<'a>(state: &ApiState, headers: &'a HeaderMap) -> Credential<'a> {

@@ -114,6 +114,7 @@ impl Cache {
             bound: settings.staleness_bound,
             metrics: metrics.clone(),
         };
+        metrics.staleness_bound.set(settings.staleness_bound.as_secs_f64());
         let own_changes = Arc::default();
         let reads_from_l1 = metrics.reads.with_label_values(&["l1"]);
         (
@@ -185,13 +186,19 @@ impl Cache {
         self.l1.end(id, now);
     }
 
-    pub(super) fn show(&self) {
-        self.metrics
-            .l1_entries
-            .set(i64::try_from(self.l1.len()).unwrap_or(i64::MAX));
-        self.metrics
-            .l1_covered_buckets
-            .set(i64::try_from(self.l1.cover().covered()).unwrap_or(i64::MAX));
+    pub(super) fn show(&self, now: Monotonic) {
+        fn count(number: impl TryInto<i64>) -> i64 {
+            number.try_into().unwrap_or(i64::MAX)
+        }
+        let (metrics, cover) = (&self.metrics, self.l1.cover());
+        metrics.l1_entries.set(count(self.l1.len()));
+        metrics.l1_bytes.set(count(self.l1.weight()));
+        metrics.l1_covered_buckets.set(count(cover.covered()));
+        let (connections, oldest) = cover.leases();
+        metrics.coherence_connections.set(count(connections));
+        metrics
+            .lease_age
+            .set(oldest.map_or(0.0, |lease| now.since(lease).as_secs_f64()));
     }
 
     pub(super) fn covered(&self) -> usize {
@@ -411,7 +418,7 @@ impl Sessions {
     /// Brings the gauges of L1 up to date.
     pub fn show_cache(&self) {
         if let Some(cache) = &self.0.cache {
-            cache.show();
+            cache.show(self.0.clock.monotonic());
         }
     }
 }

@@ -8,7 +8,7 @@ use super::requests::{Page, PageRequest, ServerInfo, Stats};
 use super::{Result, Sessions, alive};
 use crate::cluster::Members;
 use crate::session::{Bucket, Monotonic, Session, Timestamp};
-use crate::store::{EndReason, Filter};
+use crate::store::{EndReason, Filter, Step};
 
 /// How old an answered count may be; the contract allows 15 s.
 const STATS_MAX_AGE: Duration = Duration::from_secs(2);
@@ -46,6 +46,7 @@ impl Sessions {
         }
         while let Some(bucket) = counts.try_next().await? {
             stats.users += bucket.users;
+            self.count_expired(bucket.cleared);
             stats.as_of = stats.as_of.max(bucket.now);
             for (class, count) in bucket.by_class {
                 stats.sessions += count;
@@ -155,20 +156,32 @@ impl Sessions {
             .await?;
         timer.observe_duration();
         self.0.metrics.sweep_behind.set(behind.as_secs_f64());
+        self.0.metrics.swept_at.set(seconds(self.0.clock.now()));
         Ok(behind)
+    }
+
+    fn count_expired(&self, sessions: u64) {
+        let metrics = &self.0.metrics;
+        metrics.swept.inc_by(sessions);
+        let expired = metrics.sessions_ended.with_label_values(&[EndReason::Expired.as_str()]);
+        expired.inc_by(sessions);
+    }
+
+    fn count_audit(&self, step: &Step) {
+        let metrics = &self.0.metrics;
+        metrics.keys_audited.inc_by(step.keys_audited);
+        metrics.keys_without_ttl.inc_by(step.keys_without_ttl.len() as u64);
+        for key in &step.keys_without_ttl {
+            tracing::error!(key, "a key had no time to live: it has one now");
+        }
     }
 
     async fn sweep_bucket(&self, bucket: Bucket) -> Result<Duration> {
         let mut behind = Duration::ZERO;
         loop {
             let step = self.0.store.sweep(bucket, STEP).await?;
-            let swept = step.ended.sessions.len() as u64;
-            self.0.metrics.swept.inc_by(swept);
-            self.0
-                .metrics
-                .sessions_ended
-                .with_label_values(&[EndReason::Expired.as_str()])
-                .inc_by(swept);
+            self.count_expired(step.ended.sessions.len() as u64);
+            self.count_audit(&step);
             behind = behind.max(step.behind);
             if !step.more {
                 return Ok(behind);
@@ -192,21 +205,25 @@ impl Sessions {
             metrics.fleet_sessions_by_server.with_label_values(&[server]).set(count);
         }
         metrics.fleet_users.set(i64::try_from(stats.users).unwrap_or(i64::MAX));
-        metrics
-            .session_duration_average
-            .set(stats.durations.average().unwrap_or_default());
-        #[expect(clippy::cast_precision_loss, reason = "milliseconds since the epoch fit a double")]
-        metrics.fleet_counted_at.set(stats.as_of.as_millis() as f64 / 1000.0);
+        let durations = &stats.durations;
+        for (statistic, value) in [
+            ("average", durations.average()),
+            ("p50", durations.quantile(0.5)),
+            ("p90", durations.quantile(0.9)),
+            ("p99", durations.quantile(0.99)),
+        ] {
+            let gauge = metrics.session_duration.with_label_values(&[statistic]);
+            gauge.set(value.unwrap_or_default());
+        }
+        metrics.fleet_counted_at.set(seconds(stats.as_of));
     }
 
     /// Stops showing the fleet's counts: another server leads.
     pub fn hide_counts(&self) {
-        let metrics = &self.0.metrics;
-        metrics.fleet_sessions.reset();
-        metrics.fleet_sessions_by_server.reset();
-        metrics.fleet_users.set(0);
-        metrics.fleet_counted_at.set(0.0);
-        metrics.session_duration_average.set(0.0);
+        let settings = &self.0.settings;
+        self.0
+            .metrics
+            .show_deployment(settings.classes.names(), settings.server_id.as_str());
     }
 
     /// One round of the redo log: repeats the ends that a failover may have undone.
@@ -218,4 +235,10 @@ impl Sessions {
             .redo_entries
             .set(i64::try_from(self.0.redo.len()).unwrap_or(i64::MAX));
     }
+}
+
+/// Seconds since the Unix epoch, as metrics tell a time.
+#[expect(clippy::cast_precision_loss, reason = "milliseconds since the epoch fit a double")]
+pub(super) fn seconds(at: Timestamp) -> f64 {
+    at.as_millis() as f64 / 1000.0
 }

@@ -53,6 +53,10 @@ impl Feed for MeasuredFeed {
 
     fn heard(&self, bucket: u16, message: &Message<'_>, now: Monotonic) {
         self.l1.heard(bucket, message, now);
+        self.metrics
+            .invalidations
+            .with_label_values(&[message.kind().label()])
+            .inc();
         for id in message.ids::<SessionId>() {
             if let Some(begun) = self.own_changes.heard(&id) {
                 self.metrics.invalidation_delay.observe(now.since(begun).as_secs_f64());

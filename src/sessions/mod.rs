@@ -150,6 +150,7 @@ impl Sessions {
     /// Whether the store answers.
     pub async fn ping(&self) -> Result<()> {
         self.0.store.ping().await?;
+        self.0.metrics.store_answered_at.set(fleet::seconds(self.0.clock.now()));
         Ok(())
     }
 

@@ -27,14 +27,16 @@ struct Pending {
 }
 
 impl TouchBuffer {
-    fn add(&self, id: SessionId, use_: Pending) {
+    /// False where too many wait already.
+    fn add(&self, id: SessionId, use_: Pending) -> bool {
         let mut pending = self.pending.lock();
         if pending.len() >= MAX_PENDING && !pending.contains_key(&id) {
-            return;
+            return false;
         }
         let known = pending.entry(id).or_insert_with(|| use_.clone());
         known.at = known.at.max(use_.at);
         known.migrate = known.migrate.take().or(use_.migrate);
+        true
     }
 
     /// The first use counts: what the fleet looks like is asked for after that.
@@ -70,13 +72,14 @@ impl Sessions {
         let due =
             snapshot.now.since(session.last_activity_at) >= interval && session.memo.note_use(snapshot.now, interval);
         if due || migrate.is_some() {
-            self.0.touches.add(
-                session.id,
-                Pending {
-                    at: self.0.clock.monotonic(),
-                    migrate,
-                },
-            );
+            let at = self.0.clock.monotonic();
+            self.add_touch(session.id, Pending { at, migrate });
+        }
+    }
+
+    fn add_touch(&self, id: SessionId, use_: Pending) {
+        if !self.0.touches.add(id, use_) {
+            self.0.metrics.touches.with_label_values(&["dropped"]).inc();
         }
     }
 
@@ -104,7 +107,7 @@ impl Sessions {
         for (id, (home, at)) in homeless {
             if self.moves_here(&home) {
                 let migrate = Some((home, self.0.settings.server_id.clone()));
-                self.0.touches.add(id, Pending { at, migrate });
+                self.add_touch(id, Pending { at, migrate });
             }
         }
     }
@@ -138,7 +141,7 @@ impl Sessions {
                 Ok(true) => "recorded",
                 Ok(false) => "gone",
                 Err(_) => {
-                    self.0.touches.add(*id, use_.clone());
+                    self.add_touch(*id, use_.clone());
                     "failed"
                 }
             };

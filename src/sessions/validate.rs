@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use super::requests::{ClientTraits, InvalidReason, Presented, ValidSession, Validation};
 use super::{Result, Sessions};
 use crate::session::{SessionId, Token, Verdict};
@@ -14,23 +16,31 @@ impl Sessions {
         Ok(validation)
     }
 
-    /// As [`Sessions::validate`] for the token of a session in memory that nothing is to be said against, and notes the
-    /// use; nothing where it takes more than memory to tell.
-    pub fn validate_held(&self, token: &str, client: &ClientTraits<'_>) -> Option<ValidSession> {
+    /// As [`Sessions::validate`] for the token of a session in memory that nothing is to be said against and that is fit
+    /// for what the caller wants, and notes the use; nothing where it takes more than memory to tell.
+    pub fn validate_held(
+        &self,
+        token: &str,
+        client: &ClientTraits<'_>,
+        is_fit: impl FnOnce(&ValidSession) -> bool,
+    ) -> Option<ValidSession> {
         let id = token.parse::<Token>().ok()?.id();
         let (snapshot, vouched_until) = self.held(&id)?;
-        let session = &snapshot.session;
-        if session.unconfirmed || !self.is_same_client(session, client) {
+        if snapshot.session.unconfirmed || !self.is_same_client(&snapshot.session, client) {
+            return None;
+        }
+        let valid = ValidSession {
+            session: Arc::clone(&snapshot.session),
+            presented: id,
+            now: snapshot.now,
+            vouched_until,
+        };
+        if !is_fit(&valid) {
             return None;
         }
         self.note_use(&snapshot);
         self.0.found_valid.inc();
-        Some(ValidSession {
-            session: snapshot.session,
-            presented: id,
-            now: snapshot.now,
-            vouched_until,
-        })
+        Some(valid)
     }
 
     async fn judge(&self, presented: Presented<'_>) -> Result<Validation> {

@@ -188,6 +188,10 @@ pub struct Step {
     pub now: Timestamp,
     /// How long the oldest had been due.
     pub behind: Duration,
+    /// How many keys a sweep looked at, whether they have a time to live.
+    pub keys_audited: u64,
+    /// Those that had none. They have one now.
+    pub keys_without_ttl: Vec<String>,
 }
 
 /// What a bucket holds, expired sessions apart, at one time of the store's clock.
@@ -201,6 +205,8 @@ pub struct BucketCounts {
     pub users: u64,
     /// How long the sessions lasted that ended since the beginning of yesterday.
     pub durations: Durations,
+    /// How many expired sessions were cleared up first.
+    pub cleared: u64,
     /// The store's time of the count.
     pub now: Timestamp,
 }

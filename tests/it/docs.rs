@@ -7,7 +7,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use cloakroom::config::{Config, Sources};
-use cloakroom::telemetry::Metrics;
 
 const ANY_PORT: &str = "127.0.0.1:0";
 
@@ -166,32 +165,6 @@ fn the_readme_names_settings_that_are_there_with_their_defaults() {
     assert!(rows.len() >= 10, "{rows:?}");
     for row in rows {
         assert_eq!(settings.get(&row[0]), Some(&row[1]), "{}", row[0]);
-    }
-}
-
-/// Every metric that is declared, with its labels.
-fn declared_metrics() -> BTreeMap<String, String> {
-    let source = text_of("src/telemetry/metrics.rs");
-    let lines = source.lines().filter(|line| line.contains(" = \"cloakroom_"));
-    lines
-        .map(|line| {
-            let strings: Vec<&str> = line.split('"').skip(1).step_by(2).collect();
-            (strings[0].to_owned(), strings[1..].join(", "))
-        })
-        .collect()
-}
-
-#[test]
-fn the_page_of_metrics_is_complete_and_right() {
-    let page = rows(&text_of("docs/metrics.md"));
-    let told: BTreeMap<_, _> = page.iter().map(|row| (row[0].clone(), row[2].clone())).collect();
-    assert_eq!(told, declared_metrics());
-    let (text, _) = Metrics::new().unwrap().render().unwrap();
-    let kinds: BTreeMap<_, _> = page.iter().map(|row| (row[0].as_str(), row[1].as_str())).collect();
-    let declarations: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
-    assert!(declarations.len() > 20);
-    for (name, kind) in declarations.iter().map(|line| line.split_once(' ').unwrap()) {
-        assert_eq!(kinds.get(name), Some(&kind), "{name}");
     }
 }
 

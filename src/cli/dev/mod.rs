@@ -85,8 +85,10 @@ async fn bind_fleet(config: &Config, count: u16, shutdown: &Shutdown) -> Result<
         own.server.server_id = format!("dev-{}", index + 1);
         own.server.listen = SocketAddr::new(LOCALHOST, traffic);
         own.server.admin_listen = SocketAddr::new(LOCALHOST, admin);
+        let metrics = Metrics::new()?;
+        metrics.show_deployment(config.session.classes.keys().map(String::as_str), &own.server.server_id);
         let frame = Frame {
-            metrics: Metrics::new()?,
+            metrics,
             clock: Arc::clone(&clock),
             random: Arc::clone(&random),
             callers: CallerAuth::Open,

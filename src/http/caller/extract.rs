@@ -1,7 +1,7 @@
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
-use super::{CallerAuth, Refusal, Scope};
+use super::{CallerAuth, Scope};
 use crate::http::problem::ApiError;
 use crate::http::state::ApiState;
 
@@ -43,8 +43,7 @@ async fn authorise(parts: &Parts, state: &ApiState, needed: Scope) -> Result<(),
     let (outcome, answer) = match verifier.authenticate(&parts.headers).await {
         Ok(granted) if granted >= Some(needed) => ("accepted", Ok(())),
         Ok(_) => ("forbidden", Err(ApiError::MissingScope(needed))),
-        Err(Refusal::Missing) => ("missing", Err(ApiError::Caller(Refusal::Missing))),
-        Err(refusal) => ("invalid", Err(ApiError::Caller(refusal))),
+        Err(refusal) => (refusal.as_str(), Err(ApiError::Caller(refusal))),
     };
     state.sessions().metrics().callers.with_label_values(&[outcome]).inc();
     answer

@@ -73,6 +73,21 @@ pub(in crate::http) enum Refusal {
 }
 
 impl Refusal {
+    /// The name in metrics.
+    pub(in crate::http) fn as_str(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Malformed => "malformed",
+            Self::UnknownKey => "unknown_key",
+            Self::Signature => "signature",
+            Self::Type => "type",
+            Self::Audience => "audience",
+            Self::Issuer => "issuer",
+            Self::Expired => "expired",
+            Self::NotYet => "not_yet",
+        }
+    }
+
     pub(in crate::http) fn detail(self) -> &'static str {
         match self {
             Self::Missing => "the header `Authorization: Bearer <JWT>` is needed",

@@ -1,6 +1,6 @@
 use super::bucket::{Record, State};
 use super::operations::Answer;
-use crate::session::{Memo, OperationId, Session, SessionId, data_bytes};
+use crate::session::{Memo, OperationId, RandomError, Session, SessionId, data_bytes};
 use crate::store::{Created, EndReason, Ended, EventKind, LimitPolicy, NewSession, Result, StoreError, UserLimit};
 
 impl State {
@@ -8,9 +8,7 @@ impl State {
         if let Some(Answer::Created { id, ended }) = self.operations.answer(operation) {
             return self.created(self.live(id)?, ended, new.durable);
         }
-        if self.records.contains_key(&new.id) {
-            return self.created(self.live(new.id)?, Vec::new(), new.durable);
-        }
+        self.must_be_free(new.id)?;
         let ended = self.make_room(&new)?;
         let (id, durable) = (new.id, new.durable);
         let absolute = new.timeouts.absolute;
@@ -28,6 +26,16 @@ impl State {
         };
         self.operations.remember(self.now, operation, answer);
         self.created(id, ended, durable)
+    }
+
+    /// That an id stands for no session, and did not before a rotation: only a generator that repeats itself gives an id
+    /// twice (S10, S13).
+    pub(super) fn must_be_free(&self, id: SessionId) -> Result<()> {
+        if self.records.contains_key(&id) || self.aliases.get(id).is_some() {
+            Err(RandomError.into())
+        } else {
+            Ok(())
+        }
     }
 
     fn created(&self, id: SessionId, ended: Vec<SessionId>, durable: bool) -> Result<Created> {

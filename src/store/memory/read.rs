@@ -48,8 +48,9 @@ impl State {
     }
 
     pub(super) fn count(&mut self) -> BucketCounts {
-        self.sweep(u32::MAX);
+        let cleared = self.sweep(u32::MAX).ended.sessions.len() as u64;
         let mut counts = BucketCounts {
+            cleared,
             users: self.users(),
             durations: self.durations.sum(self.now),
             now: self.now,

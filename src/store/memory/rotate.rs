@@ -18,6 +18,7 @@ impl State {
             "an alias is found only in its session's bucket"
         );
         let old_id = self.live(id)?;
+        self.must_be_free(rotation.new_id)?;
         let mut record = self.remove(old_id).ok_or(StoreError::NotFound)?;
         let new_id = rotation.new_id;
         if !rotation.login {

@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use super::calls::parse_id;
 use super::keys::slot_of_key;
 use super::router::Call;
-use super::{BucketCall, Done, RedisStore, Result};
+use super::{BucketCall, Done, RedisStore, Result, counted};
 use crate::cluster::{Leadership, Member, MemberState, Members, Membership};
 use crate::session::clock_millis as millis;
 use crate::session::{Bucket, OperationId, ServerId, SessionId, Timestamp};
@@ -55,7 +55,7 @@ impl RedisStore {
             ended,
             more: reply.flag()?,
             now: head.now,
-            behind: Duration::ZERO,
+            ..Step::default()
         })
     }
 
@@ -75,20 +75,25 @@ impl RedisStore {
             more,
             now: head.now,
             behind: Duration::from_millis(reply.number()?),
+            keys_audited: reply.number()?,
+            keys_without_ttl: reply.texts()?.into_iter().map(str::to_owned).collect(),
         })
     }
 
     pub(super) async fn count_bucket(&self, bucket: Bucket) -> Result<BucketCounts> {
+        let mut cleared = 0;
         loop {
             let (done, tag) = self
                 .on_bucket(&self.0.scripts.count, bucket, &[SWEEP_WITH_COUNT])
                 .await?;
             let (head, mut reply) = self.open(&done, &tag)?;
+            cleared += reply.number()?;
             if head.status == "more" {
                 continue;
             }
             let mut counts = BucketCounts {
                 now: head.now,
+                cleared,
                 ..BucketCounts::default()
             };
             for (field, count) in reply.pairs()? {
@@ -193,7 +198,7 @@ impl RedisStore {
             arguments: &arguments,
             durable: false,
         };
-        let answer = self.0.router.call(&call).await?;
+        let answer = counted(script, self.0.router.call(&call)).await?;
         let done = Done {
             value: answer.value,
             node: answer.node,

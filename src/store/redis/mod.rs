@@ -31,10 +31,11 @@ use arc_swap::ArcSwap;
 use redis::Value;
 
 pub use options::{Credentials, RedisOptions};
+pub use scripts::SCRIPT_NAMES;
 pub use vault::{Encryption, PlainRecords};
 
 use super::StoreError;
-use crate::session::{Bucket, Keyring, Random, SessionId};
+use crate::session::{Bucket, Keyring, Random, RandomError, SessionId};
 use crate::telemetry::Metrics;
 use codec::Record;
 use keys::{Keys, slot_of_bucket};
@@ -160,6 +161,8 @@ impl RedisStore {
                 done,
                 StoreError::Corrupt("the session is sealed, and encryption.keys is not set".to_owned()),
             )),
+            // Only a generator that repeats itself gives an id twice.
+            "taken" => Err(RandomError.into()),
             "not_a_number" => Err(StoreError::NotANumber),
             "not_a_cart" => Err(StoreError::NotACart),
             other => Err(StoreError::Corrupt(format!("a script answered `{other}`"))),

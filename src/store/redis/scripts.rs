@@ -55,6 +55,9 @@ macro_rules! scripts {
             $(pub(super) $name: Script,)*
         }
 
+        /// The names of all scripts, as metrics know them.
+        pub const SCRIPT_NAMES: &[&str] = &[$(stringify!($name)),*];
+
         impl Scripts {
             pub(super) fn new(metrics: &Metrics) -> Self {
                 Self {

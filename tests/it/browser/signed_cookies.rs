@@ -48,7 +48,7 @@ async fn who(api: &Api, cookie: &str) -> u16 {
 }
 
 #[tokio::test]
-async fn with_secrets_only_signed_cookies_count() {
+async fn s06_with_secrets_only_signed_cookies_count() {
     for cookie in [signed(&secrets(&["one"])), express(&secrets(&["one"]))] {
         let name = cookie.name.clone();
         let api = with_cookie(cookie);

@@ -15,7 +15,7 @@ use crate::support::unique_prefix;
 
 /// Heartbeats are answered and invalidations are not: the maximum age bounds the error, and the sampler tells of it.
 #[tokio::test]
-async fn invalidations_that_vanish_alone_are_bounded_by_age_and_seen_by_the_sampler() {
+async fn r04_invalidations_that_vanish_alone_are_bounded_by_age_and_seen_by_the_sampler() {
     let redis = SingleRedis::start(ServerOptions::default()).await;
     let proxy = ChaosProxy::start(redis.address());
     let prefix = unique_prefix();
@@ -113,7 +113,7 @@ impl Crowd {
 }
 
 #[tokio::test]
-async fn answers_that_change_places_are_refused_and_cost_their_connections() {
+async fn s51_answers_that_change_places_are_refused_and_cost_their_connections() {
     let crowd = Crowd::gather(20).await;
     for pair in 0..10 {
         let (left, right) = (2 * pair, 2 * pair + 1);
@@ -138,7 +138,7 @@ async fn answers_that_change_places_are_refused_and_cost_their_connections() {
 }
 
 #[tokio::test]
-async fn requests_given_up_at_random_give_nobody_the_session_of_another() {
+async fn r07_requests_given_up_at_random_give_nobody_the_session_of_another() {
     const USERS: usize = 40;
     let crowd = Crowd::gather(USERS).await;
     crowd.proxy.delay_replies(Duration::from_millis(4));

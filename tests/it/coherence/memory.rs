@@ -57,7 +57,7 @@ async fn strong_and_min_version_go_round_memory() {
 
 /// A scan of far more sessions than memory may hold leaves no more behind than it may.
 #[tokio::test]
-async fn a_scan_leaves_memory_flat() {
+async fn s53_a_scan_leaves_memory_flat() {
     const SESSIONS: usize = 200_000;
     const MOST: usize = 1000;
     /// Two hundred thousand sessions would take more than this several times over.

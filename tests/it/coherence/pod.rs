@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use cloakroom::cluster::{Member, MemberState, Members, View};
 use cloakroom::coherence::{BUCKETS, Feed, Pace, Store, Transport};
 use cloakroom::session::{Classes, DataKey, JsonMap, ServerId, Session, SessionId, SystemClock, SystemRandom, UserId};
 use cloakroom::sessions::{
@@ -99,7 +100,7 @@ impl Pod {
             store,
             clock: Arc::new(SystemClock),
             random: Arc::new(SystemRandom),
-            view: watch::channel(cloakroom::cluster::View::default()).1,
+            view: watch::channel(fleet()).1,
             metrics: metrics.clone(),
         };
         let sessions = Sessions::new(settings, parts);
@@ -143,6 +144,18 @@ impl Pod {
             (answers.get() > before).then_some(session)
         })
         .await
+    }
+}
+
+/// What every pod knows of its fleet.
+fn fleet() -> View {
+    let member = |name| Member {
+        server_id: ServerId::new(name).unwrap(),
+        state: MemberState::Live,
+    };
+    View {
+        members: Some(Members(vec![member("one"), member("two")])),
+        ..View::default()
     }
 }
 

@@ -98,7 +98,7 @@ pub(crate) async fn one_of_many_conditional_changes_wins(f: &Fixture) {
 }
 
 /// Sessions are made, used and rotated while their user is ended: whatever was there when the end began is gone.
-pub(crate) async fn no_session_survives_an_end_of_all_that_it_is_older_than(f: &Fixture) {
+pub(crate) async fn s22_no_session_survives_an_end_of_all_that_it_is_older_than(f: &Fixture) {
     let user = fresh_user();
     for _ in 0..5 {
         let mut before = Vec::new();

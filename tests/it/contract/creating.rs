@@ -1,11 +1,11 @@
 use std::time::Duration;
 
 use cloakroom::session::{Class, UserId, data_bytes};
-use cloakroom::store::NewSession;
+use cloakroom::store::{NewSession, StoreError};
 
 use super::fixture::anonymous_session;
 use super::fixture::fresh_user;
-use super::fixture::{Fixture, class, fresh_id, is_alive, json, server, texts};
+use super::fixture::{Fixture, class, fresh_id, is_alive, json, operation, rotation, server, texts};
 
 const PRINTABLE: [&str; 9] = [
     "a/b//c",
@@ -135,7 +135,7 @@ pub(crate) async fn json_is_kept_as_it_was_written(f: &Fixture) {
     assert_eq!(session.data_bytes, data_bytes(&session.data));
 }
 
-pub(crate) async fn an_unknown_id_is_missing_and_nothing_is_written_for_it(f: &Fixture) {
+pub(crate) async fn s03_an_unknown_id_is_missing_and_nothing_is_written_for_it(f: &Fixture) {
     let id = fresh_id(f.store.keyring().bucket_of(&fresh_user()));
     f.assert_missing(id).await;
     f.assert_unchangeable(id).await;
@@ -145,6 +145,48 @@ pub(crate) async fn an_unknown_id_is_missing_and_nothing_is_written_for_it(f: &F
     let counts = f.store.count(id.bucket()).await.unwrap();
     assert_eq!((counts.by_class.len(), counts.by_server.len(), counts.users), (0, 0, 0));
     assert_eq!(counts.durations.count, 0);
+}
+
+/// Only a generator that repeats itself asks for that: nothing is made, and the
+/// session that has the id is as it was.
+pub(crate) async fn s10_s13_an_id_is_given_once(f: &Fixture) {
+    let (alice, bob) = (fresh_user(), fresh_user());
+    let hers = f
+        .make(NewSession {
+            data: [("secret".to_owned(), json("1"))].into(),
+            ..f.new_session(&alice)
+        })
+        .await
+        .session;
+    let his = f.make(f.new_session(&bob)).await.session;
+    let taken = |outcome: cloakroom::store::Result<()>| {
+        assert!(matches!(outcome, Err(StoreError::Random(_))), "{outcome:?}");
+    };
+    let again = |id| NewSession {
+        id,
+        ..f.new_session(&bob)
+    };
+    taken(f.store.create(again(hers.id), operation()).await.map(drop));
+    let newer = f.rotate(hers.id).await;
+    // Neither the id of a session nor one that it had before.
+    for id in [hers.id, newer] {
+        taken(f.store.create(again(id), operation()).await.map(drop));
+    }
+    let sister = f.make(f.new_session(&alice)).await.session;
+    taken(f.store.rotate(sister.id, rotation(newer), operation()).await.map(drop));
+    taken(
+        f.store
+            .rotate(sister.id, rotation(hers.id), operation())
+            .await
+            .map(drop),
+    );
+    for id in [hers.id, newer] {
+        let session = f.found(id).await.session;
+        assert_eq!((session.id, session.user_id.as_ref()), (newer, Some(&alice)));
+        assert_eq!(texts(&session.data), [("secret", "1")]);
+    }
+    assert_eq!(f.found(sister.id).await.session.version, 1);
+    assert_eq!(f.ids_of(&bob).await, [his.id]);
 }
 
 pub(crate) async fn a_session_without_a_user_is_in_no_list(f: &Fixture) {

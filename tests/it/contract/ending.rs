@@ -5,7 +5,7 @@ use cloakroom::store::{End, StoreError, Touch};
 use super::fixture::fresh_user;
 use super::fixture::{Fixture, class, fresh_id, logout, operation, sorted, touch};
 
-pub(crate) async fn nothing_brings_an_ended_session_back(f: &Fixture) {
+pub(crate) async fn s21_nothing_brings_an_ended_session_back(f: &Fixture) {
     let user = fresh_user();
     let old = f.make(f.new_session(&user)).await.session.id;
     let id = f.rotate(old).await;
@@ -51,7 +51,7 @@ pub(crate) async fn an_end_by_a_former_id_ends_the_session(f: &Fixture) {
     f.assert_missing(id).await;
 }
 
-pub(crate) async fn a_user_ends_everywhere_but_here(f: &Fixture) {
+pub(crate) async fn s25_a_user_ends_everywhere_but_here(f: &Fixture) {
     let (user, other) = (fresh_user(), fresh_user());
     let here_before = f.make(f.new_session(&user)).await.session.id;
     let here = f.rotate(here_before).await;

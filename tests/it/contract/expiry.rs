@@ -45,7 +45,7 @@ pub(crate) async fn a_touch_slides_the_deadline(f: &Fixture) {
     assert!(!is_alive(&f.found(id).await));
 }
 
-pub(crate) async fn a_touch_cannot_pass_the_absolute_deadline(f: &Fixture) {
+pub(crate) async fn s15_a_touch_cannot_pass_the_absolute_deadline(f: &Fixture) {
     let absolute = Duration::from_millis(900);
     let made = f
         .make(f.short_session(&fresh_user(), Duration::from_millis(800), absolute))
@@ -123,7 +123,7 @@ pub(crate) async fn a_touch_migrates_only_from_the_home_it_knew(f: &Fixture) {
     assert_eq!(counts.by_server, [("pod-1".to_owned(), 1)].into());
 }
 
-pub(crate) async fn nothing_changes_an_expired_session(f: &Fixture) {
+pub(crate) async fn s14_nothing_changes_an_expired_session(f: &Fixture) {
     let id = f.make(f.short_session(&fresh_user(), SHORT, LONG)).await.session.id;
     f.advance(SHORT).await;
     f.assert_unchangeable(id).await;

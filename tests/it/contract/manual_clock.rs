@@ -17,7 +17,7 @@ fn just_before(duration: Duration) -> Duration {
 const MINUTE: Duration = Duration::from_mins(1);
 const GRACE: Duration = Duration::from_mins(5);
 
-pub(crate) async fn deadlines_are_exact_to_the_millisecond(f: &Fixture) {
+pub(crate) async fn s14_deadlines_are_exact_to_the_millisecond(f: &Fixture) {
     let user = fresh_user();
     let made = f.make(f.short_session(&user, 10 * MINUTE, 15 * MINUTE)).await;
     let id = made.session.id;

@@ -42,7 +42,8 @@ macro_rules! contract {
                     every_field_comes_back,
                     names_of_every_printable_kind_come_back,
                     json_is_kept_as_it_was_written,
-                    an_unknown_id_is_missing_and_nothing_is_written_for_it,
+                    s03_an_unknown_id_is_missing_and_nothing_is_written_for_it,
+                    s10_s13_an_id_is_given_once,
                     a_session_without_a_user_is_in_no_list,
                 }
                 changes {
@@ -60,35 +61,35 @@ macro_rules! contract {
                 expiry {
                     an_idle_session_expires,
                     a_touch_slides_the_deadline,
-                    a_touch_cannot_pass_the_absolute_deadline,
+                    s15_a_touch_cannot_pass_the_absolute_deadline,
                     a_touch_changes_no_version_and_never_goes_back,
                     a_late_touch_tells_of_a_use_in_time,
                     a_touch_migrates_only_from_the_home_it_knew,
-                    nothing_changes_an_expired_session,
+                    s14_nothing_changes_an_expired_session,
                     a_sweep_tells_of_each_expired_session_once,
                 }
                 rotation {
                     a_rotation_keeps_the_session_and_leaves_an_alias,
                     a_chain_of_aliases_leads_to_the_session,
-                    a_retired_id_is_a_replay_once_its_grace_is_over,
+                    s12_a_retired_id_is_a_replay_once_its_grace_is_over,
                     a_confirmation_counts_once,
                     a_former_id_confirms_nothing,
-                    a_log_in_leaves_no_alias_and_no_data,
+                    s08_s09_a_log_in_leaves_no_alias_and_no_data,
                     a_log_in_keeps_what_it_is_told_to,
                     a_new_class_starts_new_deadlines,
                     former_ids_are_told_at_the_end,
                 }
                 ending {
-                    nothing_brings_an_ended_session_back,
+                    s21_nothing_brings_an_ended_session_back,
                     an_end_can_be_conditional_on_the_version,
                     an_end_by_a_former_id_ends_the_session,
-                    a_user_ends_everywhere_but_here,
+                    s25_a_user_ends_everywhere_but_here,
                     a_late_touch_does_not_survive_an_end_of_all,
                     a_bucket_ends_in_steps,
                     only_what_was_made_before_ends,
                 }
                 operations {
-                    a_repeated_create_makes_one_session,
+                    s10_a_repeated_create_makes_one_session,
                     a_repeated_create_does_not_undo_an_end,
                     a_repeated_change_counts_once,
                     a_repeated_increment_counts_once,
@@ -111,7 +112,7 @@ macro_rules! contract {
                     concurrent_cart_lines_lose_nothing,
                     concurrent_changes_of_different_keys_all_stay,
                     one_of_many_conditional_changes_wins,
-                    no_session_survives_an_end_of_all_that_it_is_older_than,
+                    s22_no_session_survives_an_end_of_all_that_it_is_older_than,
                 }
                 listing {
                     pages_hold_each_session_once_in_one_order,
@@ -140,7 +141,7 @@ macro_rules! contract_with_manual_clock {
             mod $store {
                 cases! { $store;
                     manual_clock {
-                        deadlines_are_exact_to_the_millisecond,
+                        s14_deadlines_are_exact_to_the_millisecond,
                         an_expired_session_is_found_until_its_grace_is_over,
                         an_operation_is_remembered_for_half_a_minute,
                         aliases_outlive_the_session_s_absolute_deadline_by_its_grace,

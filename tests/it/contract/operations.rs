@@ -4,7 +4,7 @@ use cloakroom::store::{LimitPolicy, NewSession, StoreError, UserLimit};
 use super::fixture::fresh_user;
 use super::fixture::{Fixture, MAX_BYTES, fresh_id, increment, item, operation, rotation, set};
 
-pub(crate) async fn a_repeated_create_makes_one_session(f: &Fixture) {
+pub(crate) async fn s10_a_repeated_create_makes_one_session(f: &Fixture) {
     let user = fresh_user();
     let one = UserLimit {
         max: 1,

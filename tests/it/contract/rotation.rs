@@ -85,7 +85,7 @@ pub(crate) async fn a_chain_of_aliases_leads_to_the_session(f: &Fixture) {
     assert_eq!(f.ids_of(&user).await, [current]);
 }
 
-pub(crate) async fn a_retired_id_is_a_replay_once_its_grace_is_over(f: &Fixture) {
+pub(crate) async fn s12_a_retired_id_is_a_replay_once_its_grace_is_over(f: &Fixture) {
     let first = f.make_one().await;
     let second = f.rotate(first).await;
     f.store.confirm(second, GRACE).await.unwrap();
@@ -139,7 +139,7 @@ pub(crate) async fn a_former_id_confirms_nothing(f: &Fixture) {
     assert_eq!(f.found(old).await.session.id, new);
 }
 
-pub(crate) async fn a_log_in_leaves_no_alias_and_no_data(f: &Fixture) {
+pub(crate) async fn s08_s09_a_log_in_leaves_no_alias_and_no_data(f: &Fixture) {
     let user = fresh_user();
     let made = f
         .make(NewSession {

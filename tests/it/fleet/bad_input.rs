@@ -125,7 +125,7 @@ fn is_in_log(replica: &Replica, secret: &str) -> bool {
 }
 
 #[tokio::test]
-async fn bad_input_is_refused_and_no_token_is_logged() {
+async fn s55_bad_input_is_refused_and_no_token_is_logged() {
     let cluster = shared_cluster().await;
     let settings = [("log.level", "trace"), ("http.timeout", "2s")];
     let fleet = Fleet::start(cluster, &settings).await;

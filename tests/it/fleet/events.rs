@@ -2,86 +2,13 @@
 
 use std::time::Duration;
 
-use reqwest::Response;
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::time::Instant;
 
 use super::{Fleet, Replica};
+use crate::support::listener::Listener;
 use crate::support::redis_cluster::shared_cluster;
 use crate::support::wait::{SOON, eventually};
-
-/// A listener to the events of the fleet at one replica.
-struct Listener {
-    stream: Response,
-    buffer: String,
-    last_id: Option<String>,
-}
-
-#[derive(Debug)]
-struct Event {
-    kind: String,
-    data: Value,
-}
-
-impl Listener {
-    async fn start(replica: &Replica, last_id: Option<&str>) -> Self {
-        let mut request = replica
-            .request("GET", "/v1/events")
-            .header("authorization", &replica.credential);
-        if let Some(id) = last_id {
-            request = request.header("last-event-id", id);
-        }
-        let stream = request.send().await.unwrap();
-        assert_eq!(stream.status(), 200);
-        assert_eq!(stream.headers()["content-type"], "text/event-stream");
-        Self {
-            stream,
-            buffer: String::new(),
-            last_id: None,
-        }
-    }
-
-    /// The next event; nothing where the stream has ended.
-    async fn next(&mut self) -> Option<Event> {
-        loop {
-            if let Some((block, rest)) = self.buffer.split_once("\n\n") {
-                let (block, rest) = (block.to_owned(), rest.to_owned());
-                self.buffer = rest;
-                let field = |name: &str| {
-                    let line = block.lines().find_map(|line| line.strip_prefix(name))?;
-                    Some(line.trim_start().to_owned())
-                };
-                if let Some(kind) = field("event:") {
-                    self.last_id = field("id:").or(self.last_id.take());
-                    let data = serde_json::from_str(&field("data:").unwrap()).unwrap();
-                    return Some(Event { kind, data });
-                }
-                continue;
-            }
-            let chunk = tokio::time::timeout(SOON, self.stream.chunk()).await.expect("an event");
-            self.buffer.push_str(std::str::from_utf8(&chunk.ok()??).unwrap());
-        }
-    }
-
-    /// Reads on until an event of this kind and session, and gives it with those before it.
-    async fn until(&mut self, kind: &str, path: &str) -> Vec<Event> {
-        let mut events = Vec::new();
-        loop {
-            let event = self.next().await.expect("the stream goes on");
-            let found = event.kind == kind && event.is_of(path);
-            events.push(event);
-            if found {
-                return events;
-            }
-        }
-    }
-}
-
-impl Event {
-    fn is_of(&self, path: &str) -> bool {
-        path.ends_with(self.data["session_id"].as_str().unwrap_or("-"))
-    }
-}
 
 #[tokio::test]
 async fn a_listener_hears_of_the_whole_fleet_resumes_and_is_let_go_by_a_drain() {

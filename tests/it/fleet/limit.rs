@@ -59,7 +59,7 @@ fn made(statuses: &[u16]) -> usize {
 }
 
 #[tokio::test]
-async fn beyond_the_limit_log_ins_are_refused() {
+async fn s53_beyond_the_limit_log_ins_are_refused() {
     assert_eq!(made(&log_ins("refuse").await), LIMIT);
 }
 

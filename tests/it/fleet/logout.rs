@@ -45,7 +45,7 @@ async fn is_gone(fleet: &Fleet, path: &str, token: &str) {
 }
 
 #[tokio::test]
-async fn a_log_out_amid_a_thousand_changes_ends_the_session_and_its_kin() {
+async fn s21_a_log_out_amid_a_thousand_changes_ends_the_session_and_its_kin() {
     let cluster = shared_cluster().await;
     let fleet = Fleet::start(cluster, &[]).await;
     let made = fleet.at(0).create(json!({"user_id": "alice"})).await;
@@ -77,7 +77,7 @@ struct LogIn {
 }
 
 #[tokio::test]
-async fn a_log_out_everywhere_amid_a_thousand_changes_ends_all_that_was_there() {
+async fn s22_a_log_out_everywhere_amid_a_thousand_changes_ends_all_that_was_there() {
     let cluster = shared_cluster().await;
     let fleet = Fleet::start(cluster, &[]).await;
     let old = fleet

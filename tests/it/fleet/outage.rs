@@ -48,7 +48,7 @@ async fn ask_all_faces(replica: &Replica, (path, token): &(String, String)) -> V
 }
 
 #[tokio::test]
-async fn while_redis_is_frozen_nothing_is_known_and_afterwards_everybody_is_still_logged_in() {
+async fn s48_while_redis_is_frozen_nothing_is_known_and_afterwards_everybody_is_still_logged_in() {
     let cluster = RedisCluster::start(ClusterOptions::default()).await;
     let fleet = Fleet::start(&cluster, &[]).await;
     let users = log_in(&fleet, SESSIONS).await;

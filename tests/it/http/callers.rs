@@ -97,7 +97,7 @@ async fn s56_every_route_for_applications_needs_its_scope() {
 }
 
 #[tokio::test]
-async fn a_refused_token_is_told_why_and_never_repeated() {
+async fn s56_a_refused_token_is_told_why_and_never_repeated() {
     let api = guarded();
     let foreign = encode(&Header::default(), &json!({}), &EncodingKey::from_secret(b"another")).unwrap();
     let bearer = format!("Bearer {foreign}");

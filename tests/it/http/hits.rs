@@ -196,6 +196,71 @@ async fn another_client_is_judged_the_long_way() {
 }
 
 #[tokio::test]
+async fn what_a_gateway_demands_is_judged_the_short_way_where_it_is_met() {
+    let api = covered(Setup::with_l1()).await;
+    let (id, cookie, token) = made(&api).await;
+    let csrf = api.sessions.csrf_token(&id.parse().unwrap());
+    let ask = async |query: &str, headers: &[(&str, &str)]| {
+        let cookie = [("cookie", cookie.as_str())];
+        let plain = api
+            .call("GET", &format!("/auth?{query}"), &[&cookie, headers].concat(), "")
+            .await;
+        // An escape says the same, and goes the long way.
+        let (name, value) = query.split_once('=').unwrap();
+        let escaped = format!("{name}=%{:02x}{}", value.as_bytes()[0], &value[1..]);
+        let long = api
+            .call("GET", &format!("/auth?{escaped}"), &[&cookie, headers].concat(), "")
+            .await;
+        assert!(!went_the_short_way(&long), "{escaped}");
+        assert_eq!(comparable(&plain), comparable(&long), "{query} {headers:?}");
+        (plain.status.as_u16(), went_the_short_way(&plain))
+    };
+    api.call("GET", "/auth", &[("cookie", &cookie)], "").await;
+    let get = [("x-forwarded-method", "GET")];
+    let post = |proof: (&'static str, &str)| {
+        [("x-original-method", "POST"), (proof.0, proof.1)].map(|(name, value)| (name, value.to_owned()))
+    };
+    for (query, answer) in [
+        ("role=ops", (200, true)),
+        ("role=ops&max_age=60", (200, true)),
+        ("max_age=60&role=ops", (200, true)),
+        ("role=root", (403, false)),
+        ("permission=write", (403, false)),
+        ("role=ops&role=user", (400, false)),
+        ("csrf=0", (200, true)),
+        ("csrf=2", (400, false)),
+        ("sign_in=x", (400, false)),
+        ("max_age=x", (400, false)),
+    ] {
+        assert_eq!(ask(query, &[]).await, answer, "{query}");
+    }
+    assert_eq!(ask("csrf=1", &get).await, (200, true));
+    assert_eq!(
+        ask("csrf=1", &[]).await,
+        (400, false),
+        "the gateway must say the method"
+    );
+    for (proof, answer) in [
+        (("x-csrf-token", csrf.as_str()), (200, true)),
+        (("x-csrf-token", token.as_str()), (403, false)),
+        (("sec-fetch-site", "same-origin"), (200, true)),
+        (("sec-fetch-site", "cross-site"), (403, false)),
+        (("origin", "https://elsewhere.example"), (403, false)),
+    ] {
+        let headers = post(proof);
+        let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
+        assert_eq!(ask("csrf=1", &headers).await, answer, "{proof:?}");
+    }
+    let counted = api.metrics.validations.with_label_values(&["valid"]).get();
+    ask("role=root", &[]).await;
+    assert_eq!(
+        api.metrics.validations.with_label_values(&["valid"]).get(),
+        counted + 2,
+        "what the short way leaves to the long way is counted there"
+    );
+}
+
+#[tokio::test]
 async fn a_caller_whose_secret_was_withdrawn_is_refused_at_once() {
     let settings = JwtSettings {
         audience: "cloakroom".to_owned(),

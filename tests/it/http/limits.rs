@@ -137,7 +137,7 @@ async fn every_answer_has_a_request_id_and_is_counted() {
     let count = |method: &str, route: &str, status: &str| {
         api.metrics
             .http_requests
-            .with_label_values(&["traffic", method, route, status])
+            .with_label_values(&[method, route, status])
             .get()
     };
     assert_eq!(count("GET", "/v1/stats", "200"), 1);

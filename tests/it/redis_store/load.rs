@@ -208,7 +208,7 @@ async fn random_step(store: &RedisStore, dice: &mut Dice, known: &Mutex<Vec<Sess
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_unknown_leaves_no_trace() {
+async fn s29_what_is_unknown_leaves_no_trace() {
     const IDS: u64 = 100_000;
     const OTHERS: u64 = 5_000;
     const CONCURRENCY: usize = 512;

@@ -37,7 +37,10 @@ async fn a_session_takes_little_memory() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sealed_session_takes_little_more() {
     let (total, without_streams) = bytes_a_session(encryption(&["key"], PlainRecords::Refuse)).await;
-    assert!(without_streams <= SEALED_LIMIT, "{without_streams} of {total} bytes a session");
+    assert!(
+        without_streams <= SEALED_LIMIT,
+        "{without_streams} of {total} bytes a session"
+    );
 }
 
 /// What a session takes in all, and without the streams of events.

@@ -1,6 +1,7 @@
 //! The Redis store over real servers that fail, move, lie and fill up. What every store must do is the contract suite's.
 
 pub(crate) mod acl;
+mod bare_keys;
 mod calls;
 mod commands;
 mod durable;

@@ -2,10 +2,13 @@
 //! limit.
 #![allow(dead_code, reason = "a fixture offers more verbs than today's tests use")]
 
+pub(crate) mod api;
 pub(crate) mod audit;
 pub(crate) mod broken_store;
 pub(crate) mod chaos_proxy;
 pub(crate) mod cluster_nodes;
+pub(crate) mod fleet;
+pub(crate) mod listener;
 pub(crate) mod monitor;
 pub(crate) mod ports;
 pub(crate) mod process;

@@ -11,6 +11,7 @@ if done then
   for one in string.gmatch(done, '%S+') do ended[#ended + 1] = one end
   return answer('ok', fields, ended)
 end
+if is_taken(id) then return answer('taken') end
 
 -- Which sessions end to make room.
 local limit, policy, victims = tonumber(ARGV[11]), ARGV[12], {}

@@ -54,6 +54,11 @@ local function find(id)
   end
 end
 
+-- Whether an id stands for a session already, or did before a rotation: nothing new may be made under it (S10, S13).
+local function is_taken(id)
+  return redis.call('EXISTS', base .. 's:' .. id, base .. 'r:' .. id) > 0
+end
+
 local function live(id)
   local found, key, m = find(id)
   if found and now < m.expires then return found, key, m end

@@ -15,6 +15,7 @@ local new, login = ARGV[3], ARGV[4] == '1'
 local seal, sealed = tonumber(ARGV[12]), tonumber(ARGV[14])
 -- What is sealed is sealed for an id: it must be known to be sealed for another one.
 if not fits(key, old, seal) or (ARGV[13] ~= '' and tonumber(ARGV[13]) ~= m.v) then return answer('again') end
+if is_taken(new) then return answer('taken') end
 
 invalidate('r', m.v + 1, old)
 remember(KEYS[4], new)

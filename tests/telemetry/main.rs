@@ -1,0 +1,12 @@
+//! Telemetry: metrics and what is said of them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on should stop here and say why; clippy spares only the `#[test]` functions themselves"
+)]
+
+#[path = "../it/support/mod.rs"]
+mod support;
+
+mod names;
+mod scrape;
