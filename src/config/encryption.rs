@@ -34,7 +34,7 @@ pub struct EncryptionSettings {
 
 impl Section for EncryptionSettings {
     fn read(&mut self, reader: &mut Reader) {
-        reader.secret("encryption.keys", &mut self.keys, long_enough);
+        reader.secret("encryption.keys", &mut self.keys, |ring| long_enough(ring));
         reader.value("encryption.plain", &mut self.plain);
     }
 
@@ -46,7 +46,7 @@ impl Section for EncryptionSettings {
     }
 }
 
-fn long_enough(ring: &Vec<Secret>) -> Result<(), String> {
+fn long_enough(ring: &[Secret]) -> Result<(), String> {
     let shortest = SealingKeys::SHORTEST_SECRET;
     match ring.iter().position(|key| key.expose().len() < shortest) {
         None => Ok(()),

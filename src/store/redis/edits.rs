@@ -84,9 +84,10 @@ impl RedisStore {
     ) -> Result<Snapshot> {
         let (mut id, patience) = (id, self.patience());
         let reads_first = self.0.vault.seals() && has_content(&change);
-        let _turn = match reads_first {
-            true => self.turn(&id, &patience).await,
-            false => None,
+        let _turn = if reads_first {
+            self.turn(&id, &patience).await
+        } else {
+            None
         };
         let mut record = None;
         loop {

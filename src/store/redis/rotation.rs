@@ -31,9 +31,10 @@ impl RedisStore {
         };
         let vault = &self.0.vault;
         let (mut id, patience) = (id, self.patience());
-        let _turn = match vault.seals() {
-            true => self.turn(&id, &patience).await,
-            false => None,
+        let _turn = if vault.seals() {
+            self.turn(&id, &patience).await
+        } else {
+            None
         };
         loop {
             let record = match self.settled_where_sealed(id).await {
