@@ -425,6 +425,9 @@ impl Sessions {
 
 fn record(snapshot: &Snapshot, sent: Monotonic, source: Source) -> Record<SessionId, Held> {
     let session = &snapshot.session;
+    // The store told the millisecond, and not how much of it had passed: to refuse at the same instant as the store does
+    // (S16), memory must take it for over.
+    let left = |deadline: Timestamp| deadline.since(snapshot.now).saturating_sub(Duration::from_millis(1));
     Record {
         id: session.id,
         value: Held {
@@ -433,8 +436,8 @@ fn record(snapshot: &Snapshot, sent: Monotonic, source: Source) -> Record<Sessio
             sent,
         },
         bytes: session.weight(),
-        idle_left: session.expires_at.since(snapshot.now),
-        absolute_left: session.absolute_expires_at.since(snapshot.now),
+        idle_left: left(session.expires_at),
+        absolute_left: left(session.absolute_expires_at),
         source,
     }
 }
