@@ -1,13 +1,7 @@
 //! Settings whose features are not there yet: refused, so that nobody relies on what has no effect.
 
 /// Key patterns (`*` stands for any one level) and what they will do. A feature that arrives deletes its line.
-const NOT_YET: &[(&str, &str)] = &[
-    (
-        "session.classes.*.serve_stale",
-        "stale sessions are not served in this version",
-    ),
-    ("otlp", "traces are not exported in this version"),
-];
+const NOT_YET: &[(&str, &str)] = &[("otlp", "traces are not exported in this version")];
 
 /// Why `key` is refused for now, if it is; `x_file` counts as `x`.
 pub(super) fn refusal(key: &str) -> Option<&'static str> {
@@ -31,7 +25,7 @@ mod tests {
 
     #[test]
     fn patterns_cover_whole_levels() {
-        for key in ["session.classes.normal.serve_stale", "otlp.endpoint"] {
+        for key in ["otlp.endpoint", "otlp.endpoint_file"] {
             assert!(refusal(key).is_some(), "{key}");
         }
         for key in [

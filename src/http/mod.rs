@@ -18,6 +18,7 @@ mod rendered;
 mod route_metrics;
 mod schema;
 mod settings;
+mod stale;
 mod state;
 mod throttle;
 mod token_keys;

@@ -129,7 +129,8 @@ metrics! {
     }
     "Memory and its promise": "`cloakroom_staleness_violations_total` is the promise itself: alert at 1. The sampler behind \
         it re-reads one hit of 256 from the primary. More on leases, cover and fills: [coherence](coherence.md)." {
-        /// Reads of sessions, by source: l1, joined (another request's fill), store or strong.
+        /// Reads of sessions, by source: l1, joined (another request's fill), store or strong; or stale: answered from L1
+        /// beyond the staleness bound, for a class with `serve_stale` while the store was out of reach.
         reads: IntCounterVec = "cloakroom_reads_total" ["source"];
         /// Reads that L1 did not answer, by reason.
         l1_misses: IntCounterVec = "cloakroom_l1_misses_total" ["reason"];

@@ -7,6 +7,7 @@
 
 mod at_rest;
 mod rotation;
+mod served;
 #[path = "../it/support/mod.rs"]
 mod support;
 mod switching;
