@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use cloakroom::cli::args::{Cli, Command, ConfigCommand, SessionCommand, UserCommand};
-use cloakroom::cli::{Failure, client, config_cmd, dev, serve, token};
+use cloakroom::cli::{Failure, client, config_cmd, dev, selftest, serve, token};
 use cloakroom::http;
 use cloakroom::session::{Clock as _, SystemClock};
 
@@ -56,6 +56,15 @@ async fn run(command: Command) -> Result<(), Failure> {
                 None => client::local_url(args.settings.load()?.config.server.admin_listen),
             };
             Ok(client::health(&url).await?)
+        }
+        Command::Selftest(args) => {
+            let jwt = args.settings.load()?.config.jwt;
+            selftest::run(&args.client, &jwt, &SystemClock).await?;
+            Ok(writeln!(
+                out,
+                "{}: made a session, validated it and ended it",
+                args.client.url
+            )?)
         }
     }
 }

@@ -54,6 +54,9 @@ pub enum Command {
     /// Ask a running service whether it is ready (`/readyz`); for health checks of containers
     #[command(after_help = "Example:\n  cloakroom health --url http://127.0.0.1:9090")]
     Health(HealthArgs),
+    /// Make a session of a running service, validate it and end it, and say whether all of that was right
+    #[command(after_help = SELFTEST_EXAMPLES)]
+    Selftest(SelftestArgs),
 }
 
 const SERVE_EXAMPLES: &str = "\
@@ -66,6 +69,12 @@ Without jwt.secret, jwt.jwks_url, jwt.jwks_file or kubernetes.service_accounts c
 const TOKEN_EXAMPLES: &str = "\
 Example:
   CLOAKROOM_JWT__SECRET_FILE=/run/secrets/jwt cloakroom token --scope \"sessions:admin\" --ttl 1h";
+
+const SELFTEST_EXAMPLES: &str = "\
+Example:
+  CLOAKROOM_JWT__SECRET_FILE=/run/secrets/jwt cloakroom selftest --url http://cloakroom:8080
+
+Without --token it signs one with jwt.secret, if that is set.";
 
 /// Flags that override settings.
 #[derive(Args, Clone, Debug, Default)]
@@ -301,6 +310,17 @@ pub struct HealthArgs {
     pub settings: SettingFlags,
 }
 
+/// Arguments of `selftest`.
+#[derive(Args, Clone, Debug)]
+pub struct SelftestArgs {
+    /// The running service.
+    #[command(flatten)]
+    pub client: ClientFlags,
+    /// Settings.
+    #[command(flatten)]
+    pub settings: SettingFlags,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -327,6 +347,7 @@ mod tests {
             "cloakroom session end abc --url http://h:1 --token t",
             "cloakroom user sessions alice",
             "cloakroom user end alice",
+            "cloakroom selftest --url http://h:1",
             "cloakroom config check",
             "cloakroom config print --format toml",
             "cloakroom openapi",

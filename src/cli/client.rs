@@ -1,12 +1,13 @@
-//! The commands that talk to a running service: `session`, `user` and `health`.
+//! The commands that talk to a running service: `session`, `user`, `health`, and the client of `selftest`.
 
 use std::io::{self, IsTerminal as _, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::{Method, Response, StatusCode, Url};
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::args::ClientFlags;
 
@@ -111,7 +112,19 @@ impl Client {
         print_json(response).await
     }
 
+    /// Sends JSON to a path, and returns the JSON that is answered.
+    pub(super) async fn post(&self, path: &[&str], body: &Value) -> Result<Value, ClientError> {
+        let request = self.request(Method::POST, path, "").json(body);
+        let response = self.answer(request).await?;
+        let url = response.url().to_string();
+        response.json().await.map_err(|error| unreachable(&url, &error))
+    }
+
     async fn send(&self, method: Method, path: &[&str], query: &str) -> Result<Response, ClientError> {
+        self.answer(self.request(method, path, query)).await
+    }
+
+    fn request(&self, method: Method, path: &[&str], query: &str) -> RequestBuilder {
         let mut url = self.base.clone();
         let segments: Vec<_> = path
             .iter()
@@ -119,15 +132,16 @@ impl Client {
             .collect();
         url.set_path(&format!("{}/{}", url.path().trim_end_matches('/'), segments.join("/")));
         url.set_query(Some(query).filter(|query| !query.is_empty()));
-        let mut request = self.http.request(method, url.clone());
-        if let Some(token) = &self.token {
-            request = request.bearer_auth(token);
+        let request = self.http.request(method, url);
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
         }
-        let response = request
-            .send()
-            .await
-            .map_err(|error| unreachable(url.as_str(), &error))?;
-        accepted(response).await
+    }
+
+    async fn answer(&self, request: RequestBuilder) -> Result<Response, ClientError> {
+        let unreachable = |error| unreachable(self.base.as_str(), &error);
+        accepted(request.send().await.map_err(unreachable)?).await
     }
 }
 
@@ -218,7 +232,7 @@ async fn text(response: Response) -> Result<String, ClientError> {
 async fn print_json(response: Response) -> Result<(), ClientError> {
     let body = text(response).await?;
     let pretty = io::stdout().is_terminal();
-    match serde_json::from_str::<serde_json::Value>(&body) {
+    match serde_json::from_str::<Value>(&body) {
         Ok(value) if pretty => print(&format!("{value:#}\n")),
         _ => print(&format!("{}\n", body.trim_end())),
     }

@@ -2,6 +2,7 @@ use std::io;
 
 use super::client::ClientError;
 use super::config_cmd::CheckError;
+use super::selftest::SelftestError;
 use super::token::TokenError;
 use crate::config::{ConfigError, Unauthenticated};
 use crate::http::listener::TlsError;
@@ -33,6 +34,9 @@ pub enum Failure {
     /// A running service did not do what it was asked.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// A running service is not sound.
+    #[error(transparent)]
+    Selftest(#[from] SelftestError),
     /// `tls.cert_file` and `tls.key_file` cannot be used.
     #[error("tls: {0}")]
     Tls(#[from] TlsError),

@@ -7,6 +7,7 @@ pub mod config_cmd;
 pub mod dev;
 mod failure;
 pub mod replica;
+pub mod selftest;
 pub mod serve;
 pub mod settings;
 pub mod signals;

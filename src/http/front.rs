@@ -16,7 +16,7 @@ use http_body_util::{BodyExt as _, Collected};
 use tokio::time::{Instant, timeout};
 use tower_service::Service;
 
-use super::hits::Hits;
+use super::hits::{Hits, Way};
 
 type Answered = Result<Response, Infallible>;
 type AnsweredLater = Pin<Box<dyn Future<Output = Answered> + Send>>;
@@ -34,7 +34,7 @@ impl Front {
         Self { hits: None, router }
     }
 
-    /// The routes, and before them what memory alone can answer.
+    /// The routes, and before them the short way.
     pub(super) fn new(hits: Hits, router: Router) -> Self {
         Self {
             hits: Some(Arc::new(hits)),
@@ -42,19 +42,25 @@ impl Front {
         }
     }
 
-    /// Answers a request: at once where memory can.
+    /// Answers a request: at once where memory can, and without the routes where it is a plain read.
     pub fn answer<B>(&self, request: Request<B>) -> <Self as Service<Request<B>>>::Future
     where
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
         if let Some(hits) = &self.hits {
-            if let Some(hit) = hits.answer(&request) {
-                return Either::Left(ready(Ok(hit)));
-            }
-            if hits.may_judge(&request) {
-                let judged = judge(Arc::clone(hits), self.router.clone(), request);
-                return Either::Right(Either::Left(Box::pin(judged)));
+            match hits.way(&request) {
+                Way::Answered(response) => return Either::Left(ready(Ok(response))),
+                Way::Read(id, consistency) => {
+                    let (hits, head) = (Arc::clone(hits), request.into_parts().0);
+                    let read = async move { Ok(hits.read(&head, id, consistency).await) };
+                    return Either::Right(Either::Left(Box::pin(read)));
+                }
+                Way::Judge => {
+                    let judged = judge(Arc::clone(hits), self.router.clone(), request);
+                    return Either::Right(Either::Left(Box::pin(judged)));
+                }
+                Way::Long => {}
             }
         }
         Either::Right(Either::Right(self.router.clone().call(request)))
@@ -75,8 +81,8 @@ where
         let broken = stream::iter([Err::<Bytes, _>(io::Error::from(io::ErrorKind::UnexpectedEof))]);
         return router.call(Request::from_parts(head, Body::from_stream(broken))).await;
     };
-    match hits.judge(&head, &body, started) {
-        Some(hit) => Ok(hit),
+    match hits.judge(&head, &body, started).await {
+        Some(judgement) => Ok(judgement),
         None => router.call(Request::from_parts(head, Body::from(body))).await,
     }
 }

@@ -1,8 +1,9 @@
-//! The short way: what memory alone can answer is answered before the routes.
+//! The short way: plain reads are answered before the routes.
 //!
-//! Whatever is not quite ordinary (an escaped query, a condition, a caller whose token was not verified before, a session that
-//! memory does not hold) gets no answer here, and goes the long way with the same outcome. So nothing here waits, fails,
-//! or writes a log line, and none of the request's span, time limit and slot is needed.
+//! Whatever is not quite ordinary (an escaped query, a condition, a caller whose token was not verified before) gets no answer
+//! here, and goes the long way with the same outcome. What memory alone can answer does not wait, fail, or write a log
+//! line, and needs none of the request's span, time limit and slot. Where the store must be asked, all of these are
+//! there, and only the routes and their extractors are spared.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use axum::body::Body;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_NONE_MATCH, ORIGIN, STRICT_TRANSPORT_SECURITY};
 use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use tokio::time::Instant;
 
 use super::caller::Scope;
@@ -20,18 +21,21 @@ use super::conditional;
 use super::extract::has_json_type;
 use super::forward::{self, AUTH_PATH, Inquiry, PlainQuestion};
 use super::middleware::{HSTS, Stack, X_REQUEST_ID};
+use super::problem::ApiError;
 use super::rendered::{JSON, Object, Rendered};
+use super::stale;
 use super::state::ApiState;
-use super::v1::{SESSION_PATH, VALIDATE_PATH, validate};
+use super::v1::validate::{self, ValidateBody};
+use super::v1::{SESSION_PATH, VALIDATE_PATH};
 use super::visitor;
 use crate::session::SessionId;
-use crate::sessions::ValidSession;
+use crate::sessions::{Consistency, Freshness, Seen, ValidSession};
 
 /// The largest body that is read before it is known who asks, in bytes.
 const SMALL_BODY: usize = 8 * 1024;
 const TO_BE_SET: HeaderValue = HeaderValue::from_static("");
 
-/// Answers from memory.
+/// Answers plain reads.
 pub(super) struct Hits {
     state: ApiState,
     stack: Arc<Stack>,
@@ -41,36 +45,43 @@ pub(super) struct Hits {
     judgement_head: HeaderMap,
 }
 
-/// What is asked, where it is something that memory may know.
+/// How a request is to be answered.
+pub(super) enum Way {
+    /// With this: memory had it.
+    Answered(Response),
+    /// By [`Hits::read`]: the store must be asked.
+    Read(SessionId, Consistency),
+    /// By [`Hits::judge`], once the body is there.
+    Judge,
+    /// By the routes.
+    Long,
+}
+
+/// What is asked, where it is a plain read.
 enum Asked<'a> {
     Auth(PlainQuestion<'a>),
-    Session(SessionId),
+    Session(SessionId, Consistency),
 }
 
 impl<'a> Asked<'a> {
     fn by<B>(request: &'a Request<B>) -> Option<Self> {
-        let uri = request.uri();
-        let headers = request.headers();
-        let path = uri.path();
-        if path == AUTH_PATH {
+        let (uri, headers) = (request.uri(), request.headers());
+        if uri.path() == AUTH_PATH {
             let question = PlainQuestion::of(uri.query())?;
             // An origin matters to who asks for it to be judged, and to nobody else.
             let is_plain = question.wants_csrf() || !headers.contains_key(ORIGIN);
             return is_plain.then_some(Self::Auth(question));
         }
-        if uri.query().is_some() || headers.contains_key(ORIGIN) {
-            return None;
-        }
-        let id = path.strip_prefix("/v1/sessions/")?;
-        let is_plain = request.method() == Method::GET && !headers.contains_key(IF_NONE_MATCH);
-        is_plain.then(|| id.parse().ok())?.map(Self::Session)
-    }
-
-    fn route(&self) -> &'static str {
-        match self {
-            Self::Auth(_) => AUTH_PATH,
-            Self::Session(_) => SESSION_PATH,
-        }
+        let id = uri.path().strip_prefix("/v1/sessions/")?;
+        let consistency = match uri.query() {
+            None => Consistency::Bounded,
+            Some("consistency=strong") => Consistency::Strong,
+            Some(_) => return None,
+        };
+        let is_unusual = [ORIGIN, IF_NONE_MATCH].iter().any(|name| headers.contains_key(name));
+        let is_plain = request.method() == Method::GET && !is_unusual;
+        let id = is_plain.then(|| id.parse().ok())??;
+        Some(Self::Session(id, consistency))
     }
 }
 
@@ -97,24 +108,92 @@ impl Hits {
         }
     }
 
-    /// The answer, where memory has it.
-    pub(super) fn answer<B>(&self, request: &Request<B>) -> Option<Response> {
+    /// Finds the way of a request, and goes it where memory alone can answer.
+    pub(super) fn way<B>(&self, request: &Request<B>) -> Way {
         let started = Instant::now();
-        let asked = Asked::by(request)?;
-        if !self.stack.admits(request.headers()) {
-            return None;
+        let (headers, extensions) = (request.headers(), request.extensions());
+        if !self.stack.admits(headers) {
+            return Way::Long;
         }
+        let Some(asked) = Asked::by(request) else {
+            return if self.is_judgement(request) {
+                Way::Judge
+            } else {
+                Way::Long
+            };
+        };
         // A panic is dealt with the long way.
-        let answered = catch_unwind(AssertUnwindSafe(|| match &asked {
-            Asked::Auth(question) => self.auth(question, request),
-            &Asked::Session(id) => self.session(id, request.headers(), request.extensions()),
+        let way = catch_unwind(AssertUnwindSafe(|| match asked {
+            Asked::Auth(question) => {
+                let response = self.auth(&question, request)?;
+                Some(Way::Answered(self.finish(
+                    response,
+                    headers,
+                    AUTH_PATH,
+                    request.method(),
+                    started,
+                )))
+            }
+            Asked::Session(id, consistency) => {
+                self.recalls_reader(headers).then_some(())?;
+                let held = match consistency {
+                    Consistency::Bounded => self.session(id, headers, extensions),
+                    Consistency::Strong => None,
+                };
+                Some(match held {
+                    Some(response) => {
+                        Way::Answered(self.finish(response, headers, SESSION_PATH, request.method(), started))
+                    }
+                    None => Way::Read(id, consistency),
+                })
+            }
         }));
-        let response = answered.ok().flatten()?;
-        Some(self.finish(response, request.headers(), asked.route(), request.method(), started))
+        way.ok().flatten().unwrap_or(Way::Long)
     }
 
-    /// Whether it is a judgement of a token, which memory may have once its body is there.
-    pub(super) fn may_judge<B>(&self, request: &Request<B>) -> bool {
+    /// The session, read from the store or with those who read it already.
+    pub(super) async fn read(&self, head: &Parts, id: SessionId, consistency: Consistency) -> Response {
+        let reading = async {
+            self.state.counters().accepted.inc();
+            let freshness = Freshness {
+                consistency,
+                min_version: None,
+                accept_stale: true,
+            };
+            let seen = self.state.sessions().get_marked(id, freshness).await?;
+            let Seen { session, stale: age } = seen.ok_or(ApiError::SessionNotFound)?;
+            let object = match consistency {
+                Consistency::Bounded => Object::of(&session)?,
+                Consistency::Strong => Object::once(&session)?,
+            };
+            let response = ([(ETAG, conditional::etag(session.version))], object).into_response();
+            Ok(stale::marked(response, age))
+        };
+        self.ask(head, SESSION_PATH, reading).await
+    }
+
+    /// How long the body of a judgement may take.
+    pub(super) fn patience(&self) -> Duration {
+        self.state.settings().timeout
+    }
+
+    /// The judgement of the token in a body; nothing where that is for the routes.
+    pub(super) async fn judge(&self, head: &Parts, body: &[u8], started: Instant) -> Option<Response> {
+        if !self.recalls_reader(&head.headers) {
+            return None;
+        }
+        let body = validate::plain(body)?;
+        if let Some(response) = self.judgement(head, &body) {
+            return Some(self.finish(response, &head.headers, VALIDATE_PATH, &head.method, started));
+        }
+        let judging = async {
+            self.state.counters().accepted.inc();
+            validate::judge(&self.state, &body).await
+        };
+        Some(self.ask(head, VALIDATE_PATH, judging).await)
+    }
+
+    fn is_judgement<B>(&self, request: &Request<B>) -> bool {
         let (uri, headers) = (request.uri(), request.headers());
         let length = headers
             .get(CONTENT_LENGTH)
@@ -125,31 +204,28 @@ impl Hits {
             && !headers.contains_key(ORIGIN)
             && length.is_some_and(|length: usize| length <= SMALL_BODY.min(self.state.settings().max_body))
             && has_json_type(headers)
-            && self.stack.admits(headers)
     }
 
-    /// How long the body may take.
-    pub(super) fn patience(&self) -> Duration {
-        self.state.settings().timeout
+    /// Whether the caller may read, as far as that is known without judging its token once more.
+    fn recalls_reader(&self, headers: &HeaderMap) -> bool {
+        self.state.callers().recall(headers) >= Some(Scope::Read)
     }
 
-    /// The judgement of the token in a body, where memory has it.
-    pub(super) fn judge(&self, head: &Parts, body: &[u8], started: Instant) -> Option<Response> {
-        let answered = catch_unwind(AssertUnwindSafe(|| {
-            let may = self.state.callers().recall(&head.headers) >= Some(Scope::Read);
-            may.then(|| validate::held(&self.state, body)).flatten()
-        }));
-        let object = answered.ok().flatten()?;
-        self.state.counters().accepted.inc();
-        let mut answer_head = self.judgement_head.clone();
-        if self
-            .stack
-            .demands_tls(&head.extensions, &head.headers, Some(VALIDATE_PATH))
-        {
-            answer_head.insert(STRICT_TRANSPORT_SECURITY, HSTS);
+    /// Goes through all that every request goes through, but the routes.
+    async fn ask(
+        &self,
+        head: &Parts,
+        route: &'static str,
+        answer: impl Future<Output = Result<Response, ApiError>>,
+    ) -> Response {
+        let noted = self.stack.note(&head.method, &head.headers, Some(route));
+        let mut response = self.stack.lead(noted, answer).await;
+        let headers = response.headers_mut();
+        self.stack.dress(headers, Some(route), None);
+        if self.stack.demands_tls(&head.extensions, &head.headers, Some(route)) {
+            headers.insert(STRICT_TRANSPORT_SECURITY, HSTS);
         }
-        let response = answer(answer_head, Body::from(object.0));
-        Some(self.finish(response, &head.headers, VALIDATE_PATH, &head.method, started))
+        response
     }
 
     fn finish(
@@ -189,9 +265,6 @@ impl Hits {
     }
 
     fn session(&self, id: SessionId, headers: &HeaderMap, extensions: &Extensions) -> Option<Response> {
-        if self.state.callers().recall(headers) < Some(Scope::Read) {
-            return None;
-        }
         let session = self.state.sessions().get_held(id)?;
         let object = Object::of(&session).ok()?;
         self.state.counters().accepted.inc();
@@ -201,6 +274,20 @@ impl Hits {
             head.insert(STRICT_TRANSPORT_SECURITY, HSTS);
         }
         Some(answer(head, Body::from(object.0)))
+    }
+
+    fn judgement(&self, head: &Parts, body: &ValidateBody) -> Option<Response> {
+        let known = catch_unwind(AssertUnwindSafe(|| validate::held(&self.state, body)));
+        let object = known.ok().flatten()?;
+        self.state.counters().accepted.inc();
+        let mut answer_head = self.judgement_head.clone();
+        if self
+            .stack
+            .demands_tls(&head.extensions, &head.headers, Some(VALIDATE_PATH))
+        {
+            answer_head.insert(STRICT_TRANSPORT_SECURITY, HSTS);
+        }
+        Some(answer(answer_head, Body::from(object.0)))
     }
 }
 

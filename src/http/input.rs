@@ -101,7 +101,7 @@ pub(super) fn metadata(mut metadata: JsonMap) -> Result<JsonMap, ApiError> {
     if let Some(agent) = metadata.get_mut("user_agent") {
         cut_user_agent(agent);
     }
-    check_metadata_size(metadata.iter().map(|(key, value)| (key.as_str(), value)))?;
+    check_metadata_size(metadata.iter())?;
     Ok(metadata)
 }
 
@@ -126,7 +126,6 @@ pub(super) fn check_merged_metadata(
     change: &BTreeMap<String, Option<Json>>,
 ) -> Result<(), ApiError> {
     let kept = present.iter().filter(|(key, _)| !change.contains_key(*key));
-    let kept = kept.map(|(key, value)| (key.as_str(), value));
     let set = change
         .iter()
         .filter_map(|(key, value)| Some((key.as_str(), value.as_ref()?)));

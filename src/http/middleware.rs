@@ -1,4 +1,5 @@
 use std::fmt::Write as _;
+use std::future::ready;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -61,60 +62,33 @@ pub(super) fn apply(
     (router.layer(layer), stack)
 }
 
-/// The order, from outside to inside, and why:
-/// 1. the gauge, the clock and the request id come first, so that refusals are counted and can be found as well;
-/// 2. the span, so that every log line below carries the id;
-/// 3. limits that need no work: the headers' size, then a free slot;
-/// 4. the time limit, within which also a slow body must have come;
-/// 5. the guard against panics, innermost: all the rest still happens after one.
-///
-/// The body's limit is the business of those who read one: `extract`.
 async fn pass(State(stack): State<Arc<Stack>>, request: Request, next: Next) -> Response {
-    let _in_flight = InFlight::new(&stack.in_flight);
-    let started = Instant::now();
-    let request_id = stack.request_ids.of(request.headers());
-    let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map(MatchedPath::as_str);
-    let origin = stack.cors.allowed(request.headers(), route);
-    let preflight = origin
-        .as_ref()
-        .and_then(|_| Cors::preflight(&method, request.headers(), route));
-    let demands_tls = stack.demands_tls(request.extensions(), request.headers(), route);
-    let span = tracing::info_span!(
-        "request",
-        request_id = request_id.as_str(),
-        method = method.as_str(),
-        route
-    );
-
+    let (extensions, headers, method) = (request.extensions(), request.headers(), request.method());
+    let origin = stack.cors.allowed(headers, route);
+    let preflight = origin.as_ref().and_then(|_| Cors::preflight(method, headers, route));
+    let demands_tls = stack.demands_tls(extensions, headers, route);
+    let noted = stack.note(method, headers, route);
     let mut response = match preflight {
-        Some(answer) => answer,
-        None => match stack.serve(request, next, route).instrument(span.clone()).await {
-            Ok(response) => response,
-            Err(error) => error.into_response(),
-        },
+        Some(answer) => stack.lead(noted, ready(Ok(answer))).await,
+        None => stack.lead(noted, next.run(request).map(Ok)).await,
     };
-
-    let took = started.elapsed();
-    let status = response.status();
-    stack.routes.observe(route, &method, status, took);
-    span.in_scope(|| {
-        let (status, micros) = (status.as_u16(), took.as_micros());
-        // Neither the path nor the query: they may hold what a client should not have put there.
-        if status >= 500 {
-            tracing::info!(status, micros, "answered");
-        } else {
-            tracing::debug!(status, micros, "answered");
-        }
-    });
     let headers = response.headers_mut();
-    headers.insert(X_REQUEST_ID, request_id.0);
     stack.dress(headers, route, origin);
     if demands_tls {
         headers.insert(STRICT_TRANSPORT_SECURITY, HSTS);
     }
     response
+}
+
+/// What is noted of a request before anything is done about it.
+pub(super) struct Noted<'a> {
+    started: Instant,
+    request_id: RequestId,
+    method: Method,
+    route: Option<&'a str>,
+    has_room: bool,
 }
 
 /// S42. None of our answers is a page: a browser must neither guess, nor frame, nor run anything.
@@ -174,26 +148,82 @@ impl Stack {
         !is_for_gateways(route) && scheme(extensions, headers, trusted) == Some(Scheme::Https)
     }
 
-    async fn serve(&self, request: Request, next: Next, route: Option<&str>) -> Result<Response, ApiError> {
+    /// Notes a request that is about to be answered.
+    pub(super) fn note<'a>(&self, method: &Method, headers: &HeaderMap, route: Option<&'a str>) -> Noted<'a> {
+        Noted {
+            started: Instant::now(),
+            request_id: self.request_ids.of(headers),
+            method: method.clone(),
+            route,
+            has_room: self.admits(headers),
+        }
+    }
+
+    /// Leads a request to its answer. The order, from outside to inside, and why:
+    /// 1. the gauge, the clock and the request id come first, so that refusals are counted and can be found as well;
+    /// 2. the span, so that every log line below carries the id;
+    /// 3. limits that need no work: the headers' size, then a free slot;
+    /// 4. the time limit, within which also a slow body must have come;
+    /// 5. the guard against panics, innermost: all the rest still happens after one.
+    ///
+    /// The body's limit is the business of those who read one: `extract`.
+    pub(super) async fn lead(
+        &self,
+        noted: Noted<'_>,
+        answer: impl Future<Output = Result<Response, ApiError>>,
+    ) -> Response {
+        let _in_flight = InFlight::new(&self.in_flight);
+        let (method, route) = (&noted.method, noted.route);
+        let span = tracing::info_span!(
+            "request",
+            request_id = noted.request_id.as_str(),
+            method = method.as_str(),
+            route
+        );
+        let limited = self.limit(noted.has_room, route, answer).instrument(span.clone());
+        let mut response = limited.await.unwrap_or_else(ApiError::into_response);
+
+        let took = noted.started.elapsed();
+        let status = response.status();
+        self.observe(route, method, status, took);
+        span.in_scope(|| {
+            let (status, micros) = (status.as_u16(), took.as_micros());
+            // Neither the path nor the query: they may hold what a client should not have put there.
+            if status >= 500 {
+                tracing::info!(status, micros, "answered");
+            } else {
+                tracing::debug!(status, micros, "answered");
+            }
+        });
+        response.headers_mut().insert(X_REQUEST_ID, noted.request_id.0);
+        response
+    }
+
+    async fn limit(
+        &self,
+        has_room: bool,
+        route: Option<&str>,
+        answer: impl Future<Output = Result<Response, ApiError>>,
+    ) -> Result<Response, ApiError> {
         let settings = &self.settings;
-        if !self.admits(request.headers()) {
+        if !has_room {
             let limit = settings.max_header_bytes;
             return Err(ApiError::HeadersTooLarge { limit });
         }
         let slot = self.slots.try_acquire();
         let _slot = slot.map_err(|_| ApiError::Unavailable("the server has too many requests to answer"))?;
 
-        let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
+        let answer = AssertUnwindSafe(answer).catch_unwind();
         let answer = if route == Some(EVENTS_PATH) {
             answer.await
         } else {
             let in_time = tokio::time::timeout(settings.timeout, answer).await;
             in_time.map_err(|_| ApiError::Unavailable("the answer took too long"))?
         };
-        answer.map_err(|_| {
+        answer.unwrap_or_else(|_| {
             // The panic's own words went to standard error; they are not repeated to the client.
             tracing::error!("a handler panicked");
-            ApiError::Internal
+            Err(ApiError::Internal)
         })
     }
 }

@@ -40,13 +40,19 @@ pub(super) struct Object(pub(super) Bytes);
 impl Object {
     pub(super) fn of(session: &Session) -> Result<Self, ApiError> {
         let Some(rendered) = Rendered::of(session) else {
-            return write(session).map(Self);
+            return Self::once(session);
         };
         if let Some(object) = rendered.object.get() {
             return Ok(Self(object.clone()));
         }
-        let object = write(session)?;
+        // Without what is left over: it may stay in memory for long.
+        let object = Bytes::from(write(session)?.into_boxed_slice());
         Ok(Self(rendered.object.get_or_init(|| object).clone()))
+    }
+
+    /// As [`Object::of`], for a session that nobody keeps.
+    pub(super) fn once(session: &Session) -> Result<Self, ApiError> {
+        write(session).map(|text| Self(Bytes::from(text)))
     }
 
     /// The object as the last member of another one: `before` opens that, and this closes it.
@@ -65,7 +71,7 @@ impl IntoResponse for Object {
     }
 }
 
-fn write(session: &Session) -> Result<Bytes, ApiError> {
+fn write(session: &Session) -> Result<Vec<u8>, ApiError> {
     /// What most sessions' objects fit in, in bytes.
     const USUAL: usize = 1_024;
     let mut text = Vec::with_capacity(USUAL);
@@ -73,6 +79,5 @@ fn write(session: &Session) -> Result<Bytes, ApiError> {
         tracing::error!(session_id = %session.id, %error, "a session cannot be written as JSON");
         ApiError::Internal
     })?;
-    // Without what is left over: it may stay in memory for long.
-    Ok(Bytes::from(text.into_boxed_slice()))
+    Ok(text)
 }

@@ -231,7 +231,7 @@ impl Drop for OwnCopy<'_> {
 impl Sessions {
     /// What memory holds of a live session, without asking anybody; nothing where the store would have to be asked.
     pub(super) fn held(&self, id: &SessionId) -> Option<(Snapshot, Option<Monotonic>)> {
-        let Vouched { lookup, until } = self.0.cache.as_ref()?.recall(id, &*self.0.clock).ok()?;
+        let Vouched { lookup, until, .. } = self.0.cache.as_ref()?.recall(id, &*self.0.clock).ok()?;
         match lookup {
             Lookup::Found(held) if held.session.verdict(held.now) == Verdict::Alive => Some((held, until)),
             _ => None,

@@ -103,3 +103,24 @@ async fn bad_tls_files_are_named_at_the_start() {
     let output = server.output().join("\n");
     assert!(output.contains("tls: cannot read `/no/cert.pem`"), "{output}");
 }
+
+#[tokio::test]
+async fn the_selftest_passes_over_a_sound_service_and_says_what_is_wrong_with_another() {
+    const SECRET: &str = "jwt.secret=0123456789abcdef0123456789abcdef";
+    let server = Program::cloakroom(&[&ANY_PORT[..], &["--set", SECRET]].concat(), &[]);
+    let url = format!("http://{}", server.listener("traffic").await);
+    until_readiness_is(200, server.listener("admin").await).await;
+
+    let sound = Program::cloakroom(&["selftest", "--url", &url, "--set", SECRET], &[]);
+    assert_eq!(sound.wait_exit(SOON).await.code(), Some(0), "{:?}", sound.output());
+    let unsigned = Program::cloakroom(&["selftest", "--url", &url], &[]);
+    assert_eq!(unsigned.wait_exit(SOON).await.code(), Some(1));
+    eventually(SOON, "the reason", async || {
+        unsigned.output().join("\n").contains("answered 401")
+    })
+    .await;
+
+    server.stop(SOON).await;
+    let nobody = Program::cloakroom(&["selftest", "--url", &url, "--set", SECRET], &[]);
+    assert_eq!(nobody.wait_exit(SOON).await.code(), Some(1));
+}

@@ -1,5 +1,3 @@
-use std::collections::BTreeMap;
-
 use serde_json::value::to_raw_value;
 use serde_json::{Value, json};
 
@@ -55,10 +53,9 @@ fn user(name: &str) -> Result<UserId, Failure> {
 }
 
 fn object<const N: usize>(entries: [(&str, Value); N]) -> Result<JsonMap, Failure> {
-    let mut map = BTreeMap::new();
+    let mut map = JsonMap::new();
     for (key, value) in entries {
-        let value = to_raw_value(&value).map_err(std::io::Error::from)?;
-        map.insert(key.to_owned(), value);
+        map.insert(key, to_raw_value(&value).map_err(std::io::Error::from)?);
     }
     Ok(map)
 }

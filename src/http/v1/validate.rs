@@ -76,6 +76,11 @@ pub(in crate::http) async fn validate(
     State(state): State<ApiState>,
     JsonBody(body): JsonBody<ValidateBody>,
 ) -> Result<Response, ApiError> {
+    judge(&state, &body).await
+}
+
+/// The judgement of a body.
+pub(in crate::http) async fn judge(state: &ApiState, body: &ValidateBody) -> Result<Response, ApiError> {
     let token = state.set_cookie().seal().open_or_bare(&body.token);
     let presented = Presented {
         token: &token,
@@ -107,12 +112,14 @@ pub(in crate::http) async fn validate(
     }
 }
 
-/// As [`validate`] where memory alone can tell that the token opens a session, and nothing but that was asked.
-pub(in crate::http) fn held(state: &ApiState, body: &[u8]) -> Option<Object> {
-    if !body.starts_with(b"{") {
-        return None;
-    }
-    let body: ValidateBody = serde_json::from_slice(body).ok()?;
+/// A body without anything unusual about it; what is wrong with any other is for [`JsonBody`] to say.
+pub(in crate::http) fn plain(body: &[u8]) -> Option<ValidateBody> {
+    // Serde would also take an array for a struct.
+    body.starts_with(b"{").then(|| serde_json::from_slice(body).ok())?
+}
+
+/// As [`judge`] where memory alone can tell that the token opens a session, and nothing but that was asked.
+pub(in crate::http) fn held(state: &ApiState, body: &ValidateBody) -> Option<Object> {
     let asks_more = body.csrf_token.is_some() || body.consistency.is_some() || body.min_version.is_some();
     if asks_more || body.touch == Some(false) {
         return None;

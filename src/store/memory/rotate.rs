@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use super::bucket::{GRACE, Record, State};
 use super::operations::Answer;
-use crate::session::{OperationId, Session, SessionId, data_bytes};
+use crate::session::{JsonMap, OperationId, Session, SessionId, data_bytes};
 use crate::store::{EventKind, Result, Rotated, Rotation, Snapshot, StoreError};
 
 impl State {
@@ -72,10 +72,8 @@ impl State {
             session.permissions = permissions;
         }
         match rotation.keep {
-            Some(keep) => session
-                .data
-                .retain(|key, _| keep.iter().any(|kept| kept.as_str() == key)),
-            None if rotation.login => session.data.clear(),
+            Some(keep) => session.data.retain(|key| keep.iter().any(|kept| kept.as_str() == key)),
+            None if rotation.login => session.data = JsonMap::new(),
             None => {}
         }
         session.data_bytes = data_bytes(&session.data);

@@ -6,12 +6,14 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
-use serde::{Deserialize, Serialize};
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use super::reply::Reply;
@@ -22,29 +24,81 @@ use crate::session::{
 };
 use crate::store::{Change, NewSession, Snapshot, StoreError};
 
-/// A metadata value: a string as itself, any other JSON as its text, for Lua's JSON does not keep it as written.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(untagged)]
-enum Value {
-    Text(String),
-    Other { json: String },
+/// Metadata: a string as itself, any other JSON as its text, for Lua's JSON does not keep it as written.
+#[derive(Debug, Default)]
+struct Metadata(JsonMap);
+
+/// A metadata value, to be written.
+struct Written<'a>(&'a RawValue);
+
+/// A metadata value that was read.
+struct Read(Json);
+
+/// What stands for JSON that is no string.
+#[derive(Serialize, Deserialize)]
+struct Other<'a> {
+    #[serde(borrow)]
+    json: Cow<'a, str>,
 }
 
-impl Value {
-    fn new(json: &RawValue) -> Self {
-        match serde_json::from_str(json.get()) {
-            Ok(text) => Self::Text(text),
-            Err(_) => Self::Other {
-                json: json.get().to_owned(),
-            },
+impl Metadata {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Serialize for Metadata {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, Written(value))))
+    }
+}
+
+impl Serialize for Written<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let json = self.0.get();
+        match serde_json::from_str::<String>(json) {
+            Ok(text) => serializer.serialize_str(&text),
+            Err(_) => Other { json: json.into() }.serialize(serializer),
         }
     }
+}
 
-    fn json(self) -> Option<Json> {
-        match self {
-            Self::Text(text) => serde_json::value::to_raw_value(&text).ok(),
-            Self::Other { json } => RawValue::from_string(json).ok(),
+impl<'de> Deserialize<'de> for Metadata {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Values;
+
+        impl<'de> Visitor<'de> for Values {
+            type Value = Metadata;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut values: A) -> Result<Metadata, A::Error> {
+                let next = || values.next_entry::<Box<str>, Read>().transpose();
+                let values = std::iter::from_fn(next).map(|entry| entry.map(|(name, Read(json))| (name, json)));
+                values.collect::<Result<_, _>>().map(Metadata)
+            }
         }
+
+        deserializer.deserialize_map(Values)
+    }
+}
+
+impl<'de> Deserialize<'de> for Read {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let raw = <&RawValue>::deserialize(deserializer)?;
+        let text = raw.get();
+        let json = if !text.starts_with('"') {
+            let other: Other<'_> = serde_json::from_str(text).map_err(D::Error::custom)?;
+            RawValue::from_string(other.json.into_owned())
+        } else if text.contains('\\') {
+            // Lua's JSON escapes what need not be.
+            serde_json::from_str::<String>(text).and_then(|text| serde_json::value::to_raw_value(&text))
+        } else {
+            Ok(raw.to_owned())
+        };
+        json.map(Self).map_err(D::Error::custom)
     }
 }
 
@@ -58,8 +112,8 @@ struct Core {
     roles: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     permissions: Vec<String>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    metadata: BTreeMap<String, Value>,
+    #[serde(skip_serializing_if = "Metadata::is_empty")]
+    metadata: Metadata,
     #[serde(skip_serializing_if = "CoreSecurity::is_empty")]
     security: CoreSecurity,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -178,7 +232,7 @@ pub(super) fn core_of(new: &NewSession, vault: &Vault) -> Result<CoreFields, Sto
         user: new.user_id.as_ref().map(ToString::to_string),
         roles: new.roles.clone(),
         permissions: new.permissions.clone(),
-        metadata: metadata_of(&new.metadata),
+        metadata: Metadata(new.metadata.clone()),
         server_id: new.server_id.to_string(),
         fingerprint: new.fingerprint.clone(),
         kin: new.kin.iter().map(ToString::to_string).collect(),
@@ -217,7 +271,7 @@ fn content_of(session: &Session, kept: &Kept) -> Core {
         user: session.user_id.as_ref().map(ToString::to_string),
         roles: session.roles.clone(),
         permissions: session.permissions.clone(),
-        metadata: metadata_of(&session.metadata),
+        metadata: Metadata(session.metadata.clone()),
         security: CoreSecurity {
             login_attempts: Some(security.login_attempts).filter(|attempts| *attempts != 0),
             suspicious: Some(security.suspicious).filter(|suspicious| *suspicious),
@@ -229,13 +283,6 @@ fn content_of(session: &Session, kept: &Kept) -> Core {
     }
 }
 
-fn metadata_of(metadata: &JsonMap) -> BTreeMap<String, Value> {
-    metadata
-        .iter()
-        .map(|(name, value)| (name.clone(), Value::new(value)))
-        .collect()
-}
-
 /// Writes the patch of the field `c` that a change asks for; empty where it asks for none.
 pub(super) fn patch_of(change: &Change) -> Result<String, StoreError> {
     #[derive(Serialize)]
@@ -245,7 +292,7 @@ pub(super) fn patch_of(change: &Change) -> Result<String, StoreError> {
         #[serde(skip_serializing_if = "Option::is_none")]
         permissions: Option<&'a [String]>,
         #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-        metadata: BTreeMap<&'a str, Value>,
+        metadata: BTreeMap<&'a str, Written<'a>>,
         #[serde(skip_serializing_if = "Vec::is_empty")]
         remove: Vec<&'a str>,
         #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -255,14 +302,13 @@ pub(super) fn patch_of(change: &Change) -> Result<String, StoreError> {
     if change.roles.is_none() && change.permissions.is_none() && metadata_is_empty && change.security.is_empty() {
         return Ok(String::new());
     }
-    let set = |name, value: &Option<Json>| value.as_deref().map(|value| (name, Value::new(value)));
     let patch = Patch {
         roles: change.roles.as_deref(),
         permissions: change.permissions.as_deref(),
         metadata: change
             .metadata
             .iter()
-            .filter_map(|(name, value)| set(name.as_str(), value))
+            .filter_map(|(name, value)| Some((name.as_str(), Written(value.as_deref()?))))
             .collect(),
         remove: change
             .metadata
@@ -303,9 +349,11 @@ pub(super) fn record(
     now: Timestamp,
     vault: &Vault,
 ) -> Result<Record, StoreError> {
-    let (mut core, mut meta, mut unconfirmed, mut data) = (None, None, false, JsonMap::new());
+    let fields = reply.array()? / 2;
+    let (mut core, mut meta, mut unconfirmed) = (None, None, false);
+    let mut data = Vec::with_capacity(fields.saturating_sub(2));
     let (mut content, mut sealed) = (None, Vec::new());
-    for _ in 0..reply.array()? / 2 {
+    for _ in 0..fields {
         let (name, value) = (reply.text()?, reply.bytes()?);
         match name {
             "c" => core = Some(text(value)?),
@@ -317,8 +365,7 @@ pub(super) fn record(
                 if value.first() == Some(&SealingKeys::FORM) {
                     sealed.push((name, value));
                 } else {
-                    let value = RawValue::from_string(text(value)?.to_owned()).map_err(corrupt)?;
-                    data.insert(key.to_owned(), value);
+                    data.push((key, RawValue::from_string(text(value)?.to_owned()).map_err(corrupt)?));
                 }
             }
         }
@@ -339,7 +386,7 @@ pub(super) fn record(
         core = core.with_content(serde_json::from_str(&open(SEALED, content)?).map_err(corrupt)?);
         for (name, value) in &sealed {
             let value = RawValue::from_string(open(name, value)?).map_err(corrupt)?;
-            data.insert(name[2..].to_owned(), value);
+            data.push((&name[2..], value));
         }
     }
     let is_sealed = content.is_some();
@@ -349,7 +396,8 @@ pub(super) fn record(
         by_first,
         origin: core.origin.take(),
     };
-    let session = session(id, core, meta, data, unconfirmed).ok_or_else(|| corrupt(format!("session {id}: {meta}")))?;
+    let session = session(id, core, meta, data.into_iter().collect(), unconfirmed)
+        .ok_or_else(|| corrupt(format!("session {id}: {meta}")))?;
     let session = Arc::new(session);
     Ok(Record {
         snapshot: Snapshot { session, now },
@@ -422,11 +470,7 @@ fn session(id: SessionId, core: Core, meta: &str, data: JsonMap, unconfirmed: bo
         roles: core.roles,
         permissions: core.permissions,
         data,
-        metadata: core
-            .metadata
-            .into_iter()
-            .map(|(name, value)| Some((name, value.json()?)))
-            .collect::<Option<_>>()?,
+        metadata: core.metadata.0,
         security: Security {
             login_attempts: core.security.login_attempts.unwrap_or_default(),
             suspicious: core.security.suspicious.unwrap_or_default(),

@@ -229,7 +229,7 @@ pub(crate) fn json(text: &str) -> Json {
 
 /// A map of JSON values, shown as text so that it can be compared.
 pub(crate) fn texts(map: &JsonMap) -> Vec<(&str, &str)> {
-    map.iter().map(|(key, value)| (key.as_str(), value.get())).collect()
+    map.iter().map(|(key, value)| (key, value.get())).collect()
 }
 
 /// A change that sets one data key.

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use axum::http::HeaderMap;
+use cloakroom::http::HttpSettings;
 use cloakroom::http::caller::{CallerAuth, JwtSettings, JwtVerifier};
-use cloakroom::session::{ManualClock, Timestamp};
+use cloakroom::session::{Bucket, ManualClock, SystemRandom, Timestamp, Token};
 use cloakroom::sessions::{Binding, BindingPolicy};
 use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Value, json};
 
-use super::{Answer, Api, NOW, Setup};
+use super::{Answer, Api, NOBODY, NOW, Setup};
+use crate::support::broken_store::BrokenStore;
 use crate::support::wait::{SOON, eventually};
 
 const SECRET: &[u8] = b"a secret of at least thirty-two bytes";
@@ -94,6 +96,79 @@ async fn both_ways_say_the_same() {
     let counted = api.metrics.reads.with_label_values(&["l1"]).get();
     both_ways(&api, "GET", &path, &[], "").await;
     assert_eq!(api.metrics.reads.with_label_values(&["l1"]).get(), counted + 3);
+}
+
+#[tokio::test]
+async fn reads_that_ask_the_store_go_the_short_way_too() {
+    let api = covered(Setup::with_l1()).await;
+    let (id, _, token) = made(&api).await;
+    let path = format!("/v1/sessions/{id}?consistency=strong");
+    let strong = || api.metrics.reads.with_label_values(&["strong"]).get();
+    let asked = strong();
+    let read = both_ways(&api, "GET", &path, &[("x-request-id", "given-1")], "").await;
+    assert_eq!((read.status.as_u16(), read.header("etag")), (200, "\"1\""));
+    assert!(went_the_short_way(&read));
+    assert_eq!(read.header("x-request-id"), "given-1");
+    assert_eq!(strong(), asked + 3);
+    // A use that was noted meanwhile, or a change by another server, is there.
+    api.sessions.touch(id.parse().unwrap()).await.unwrap();
+    both_ways(&api, "GET", &path, &[], "").await;
+
+    let body = json!({"token": token, "consistency": "strong"}).to_string();
+    let length = body.len().to_string();
+    let headers = [
+        ("content-type", "application/json"),
+        ("content-length", length.as_str()),
+    ];
+    let judged = both_ways(&api, "POST", "/v1/sessions/validate", &headers, &body).await;
+    assert_eq!(judged.expect(200)["session"]["id"], id);
+    assert!(went_the_short_way(&judged));
+
+    for query in ["", "?consistency=strong"] {
+        let missing = both_ways(&api, "GET", &format!("{NOBODY}{query}"), &[], "").await;
+        missing.problem(404, "session_not_found");
+        assert!(went_the_short_way(&missing));
+    }
+    for query in ["?consistency=weak", "?consistency=strong&x=1", "?Consistency=strong"] {
+        let refused = both_ways(&api, "GET", &format!("{NOBODY}{query}"), &[], "").await;
+        refused.problem(400, "invalid_request");
+    }
+}
+
+#[tokio::test]
+async fn what_fails_says_the_same_both_ways_and_is_counted_and_limited_alike() {
+    let broken = |settings| {
+        Api::with(Setup {
+            store: Some(Arc::new(BrokenStore::default())),
+            settings,
+            ..Setup::default()
+        })
+    };
+    let path = format!("{NOBODY}?consistency=strong");
+    let token = format!(
+        r#"{{"token":"{}"}}"#,
+        Token::generate(Bucket::new(7), &SystemRandom).unwrap().expose()
+    );
+    let length = token.len().to_string();
+    let length = [("content-length", length.as_str())];
+    let api = broken(HttpSettings::default());
+    both_ways(&api, "GET", &path, &[], "")
+        .await
+        .problem(503, "store_unavailable");
+    both_ways(&api, "POST", "/v1/sessions/validate", &length, &token)
+        .await
+        .problem(503, "store_unavailable");
+    let route = ["GET", "/v1/sessions/{id}", "503"];
+    assert_eq!(api.metrics.http_requests.with_label_values(&route).get(), 3);
+    assert_eq!(api.metrics.http_in_flight.get(), 0);
+
+    let full = broken(HttpSettings {
+        max_concurrent: 0,
+        ..HttpSettings::default()
+    });
+    both_ways(&full, "GET", &path, &[], "")
+        .await
+        .problem(503, "store_unavailable");
 }
 
 #[tokio::test]

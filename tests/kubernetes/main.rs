@@ -1,0 +1,20 @@
+//! Tests on a real Kubernetes: the image, the chart and the manifests, installed and used as anybody would.
+//!
+//! `tests/kubernetes/run` brings up a cluster of one node, builds the images and runs them; `CLOAKROOM_TEST_KUBECONFIG`
+//! names another cluster, which then must have the images.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on should stop here and say why; clippy spares only the `#[test]` functions themselves"
+)]
+
+#[path = "../chart/helm.rs"]
+mod helm;
+mod image;
+mod install;
+mod manifests;
+mod release;
+mod support;
+mod values;
+#[path = "../it/support/wait.rs"]
+mod wait;
