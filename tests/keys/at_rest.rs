@@ -185,3 +185,73 @@ async fn s53_sizes_are_those_of_the_plain_values() {
         assert_eq!(rotated.snapshot.session.data_bytes, 0);
     }
 }
+
+/// The session of an ordinary shop: some 350 bytes of content.
+fn typical(server: &Server) -> cloakroom::store::NewSession {
+    let agent =
+        "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/126.0.0.0 Safari/537.36 .";
+    let text = |text: &str| json(&serde_json::Value::from(text).to_string());
+    let cart = r#"[{"product_id":"coat-4711","quantity":1},{"product_id":"hat-12","quantity":2}]"#;
+    cloakroom::store::NewSession {
+        data: [
+            ("theme".to_owned(), text("dark")),
+            ("locale".to_owned(), text("en-GB")),
+            ("cart".to_owned(), json(cart)),
+            ("last_page".to_owned(), text("/shop/coats/winter?page=2")),
+        ]
+        .into(),
+        roles: vec!["customer".to_owned(), "reviewer".to_owned()],
+        permissions: Vec::new(),
+        metadata: [
+            ("ip".to_owned(), text("192.0.2.117")),
+            ("user_agent".to_owned(), text(agent)),
+        ]
+        .into(),
+        fingerprint: None,
+        ..new_session(server, "user-00000001")
+    }
+}
+
+/// The CPU time of this thread, on which all of a test runs.
+fn cpu_micros() -> i64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    time.tv_sec * 1_000_000 + time.tv_nsec / 1_000
+}
+
+#[tokio::test]
+async fn what_sealing_costs() {
+    const READS: i64 = 1_000;
+    let redis = shared_single_redis().await;
+    let mut costs = Vec::new();
+    #[expect(clippy::cast_precision_loss, reason = "microseconds")]
+    let per_call = |before: i64| (cpu_micros() - before) as f64 / READS as f64;
+    for encryption in [Encryption::default(), encryption(&["key"], PlainRecords::Refuse)] {
+        let deployment = Deployment::new(vec![redis.url()]);
+        let server = deployment.server(encryption).await;
+        let id = server.make(typical(&server)).await;
+        let bytes: i64 = redis.ask(&["MEMORY", "USAGE", &deployment.key(id)]).await;
+        server.found(id).await;
+        let before = cpu_micros();
+        for _ in 0..READS {
+            server.found(id).await;
+        }
+        let read = per_call(before);
+        let before = cpu_micros();
+        for number in 0..READS {
+            server.change(id, set("last_page", &number.to_string())).await.unwrap();
+        }
+        let change = per_call(before);
+        costs.push((bytes, read, change));
+    }
+    let [(bytes, read, change), (sealed_bytes, sealed_read, sealed_change)] = costs[..] else {
+        unreachable!("two of them");
+    };
+    println!("the record: {bytes} bytes plain, {sealed_bytes} sealed");
+    println!(
+        "CPU of a read: {read:.1} us plain, {sealed_read:.1} sealed; of a change: {change:.1} and {sealed_change:.1}"
+    );
+    // Five seals of 45 bytes, the user for the events in base64, and the allocator's size classes.
+    assert!(sealed_bytes <= bytes + 600, "{bytes} and {sealed_bytes}");
+    // Generous: without optimisation, and beside other tests.
+    assert!(sealed_read <= 4.0 * read && sealed_change <= 4.0 * change);
+}

@@ -23,6 +23,7 @@ use super::support::wait::{SOON, eventually};
 struct Service {
     directory: TempDir,
     redis: RedisServer,
+    /// Each with where its metrics are.
     servers: Vec<(Program, SocketAddr)>,
 }
 
@@ -52,7 +53,7 @@ impl Service {
         for setting in &settings {
             arguments.extend(["--set", setting]);
         }
-        let mut servers = Vec::new();
+        let (mut servers, mut addresses) = (Vec::new(), Vec::new());
         for name in ["server-0", "server-1"] {
             let program = Program::cloakroom(&arguments, &[("CLOAKROOM_SERVER_ID", name)]);
             let (traffic, admin) = (program.listener("traffic").await, program.listener("admin").await);
@@ -61,7 +62,8 @@ impl Service {
                 answer.is_ok_and(|answer| answer.status().is_success())
             })
             .await;
-            servers.push((program, traffic));
+            addresses.push(traffic);
+            servers.push((program, admin));
         }
         let mut client = Client::builder();
         let certificates: Vec<_> = authorities
@@ -74,9 +76,9 @@ impl Service {
         }
         let caller = Caller {
             client: client.build().unwrap(),
-            servers: servers
+            servers: addresses
                 .iter()
-                .map(|(_, address)| format!("{scheme}://localhost:{}", address.port()))
+                .map(|address| format!("{scheme}://localhost:{}", address.port()))
                 .collect(),
         };
         let service = Self {
@@ -85,6 +87,22 @@ impl Service {
             servers,
         };
         (service, caller)
+    }
+
+    /// No server met a record that it could not open.
+    async fn assert_all_could_be_opened(&self) {
+        for (_, admin) in &self.servers {
+            let page = reqwest::get(format!("http://{admin}/metrics"))
+                .await
+                .unwrap()
+                .text()
+                .await
+                .unwrap();
+            assert!(
+                page.contains("\ncloakroom_store_corrupt_records_total 0\n"),
+                "at {admin}"
+            );
+        }
     }
 
     fn file(&self, key: &str) -> PathBuf {
@@ -173,20 +191,23 @@ impl Traffic {
             let mut complaints = Vec::new();
             while !stopped.load(Ordering::Relaxed) {
                 for server in 0..caller.servers.len() {
+                    let mut good = true;
                     let (cookies, bearers) = (baggage.cookies.lock().clone(), baggage.bearers.lock().clone());
                     for cookie in &cookies {
                         let status = caller.open_page(server, cookie).await;
-                        if status != 200 {
+                        good &= status == 200;
+                        // A busy machine may make Redis late, which is no log-out.
+                        if !matches!(status, 200 | 503) {
                             complaints.push(format!("{status} at {server} with {cookie}"));
                         }
                     }
                     for (number, bearer) in bearers.iter().enumerate() {
                         let (status, answer) = caller.call(server, "/v1/sessions", bearer, &json!({})).await;
-                        if status != 201 {
+                        if !matches!(status, 201 | 503) {
                             complaints.push(format!("{status} at {server} with bearer {number}: {answer}"));
                         }
                     }
-                    count.fetch_add(1, Ordering::Relaxed);
+                    count.fetch_add(u64::from(good), Ordering::Relaxed);
                 }
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
@@ -283,6 +304,7 @@ async fn p8_rings_of_keys_are_rotated_by_file_and_nobody_is_logged_out() {
     *baggage.bearers.lock() = vec![by_new.clone()];
     step(&["new"], pems[1].clone()).await;
     traffic.end().await;
+    service.assert_all_could_be_opened().await;
     for server in 0..2 {
         assert_eq!(caller.open_page(server, &after).await, 200);
         assert_eq!(

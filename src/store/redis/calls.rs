@@ -1,6 +1,6 @@
 //! How a script is called for one session, and what its answer means.
 
-use super::{BucketCall, Done, RedisStore, Result, codec};
+use super::{BucketCall, Done, RedisStore, Result, activity, codec};
 use crate::session::clock_millis as millis;
 use crate::session::{Activity, OperationId, SessionId};
 use crate::store::{Ended, Lookup, Snapshot, StoreError, Touch};
@@ -164,7 +164,7 @@ impl RedisStore {
             let origin = codec::origin_of(current, core, sealed, &self.0.vault)?;
             texts
                 .iter()
-                .map(|text| codec::activity(text, &origin, &self.0.vault))
+                .map(|text| activity::read(text, &origin, &self.0.vault))
                 .collect::<Result<Vec<_>>>()
         };
         read().map_err(|error| {

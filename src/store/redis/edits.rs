@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::calls::parse_id;
 use super::codec::{self, Record};
-use super::{Done, RedisStore, Result};
+use super::{Done, RedisStore, Result, activity, content};
 use crate::session::{
     CartItem, DataKey, JsonMap, MAX_ACTIVITIES, OperationId, SealingKeys, Session, SessionId, Verdict,
 };
@@ -132,7 +132,7 @@ impl RedisStore {
             ..change.clone()
         };
         if apply(change, &mut after) {
-            codec::sealed_content(&after, &record.kept, &after.id, &self.0.vault).map(Some)
+            content::sealed_content(&after, &record.kept, &after.id, &self.0.vault).map(Some)
         } else {
             Ok(None)
         }
@@ -151,7 +151,7 @@ impl RedisStore {
         let patch = if vault.seals() {
             String::new()
         } else {
-            codec::patch_of(change)?
+            content::patch_of(change)?
         };
         let field = |key: &DataKey| format!("d:{}", key.as_str());
         let sets = change
@@ -162,7 +162,7 @@ impl RedisStore {
         sets.extend(
             tried
                 .content
-                .map(|content| (codec::SEALED.to_owned(), Cow::Owned(content))),
+                .map(|content| (content::SEALED.to_owned(), Cow::Owned(content))),
         );
         let removes = change.data.iter().filter(|(_, value)| value.is_none());
         let removes: Vec<_> = removes.map(|(key, _)| field(key)).collect();
@@ -308,7 +308,7 @@ impl RedisStore {
             let record = self.settled(id).await?;
             origin = record.kept.origin_of(&record.snapshot.session);
         }
-        let members = codec::activity_members(action, metadata, &origin, &self.0.vault)?;
+        let members = activity::members(action, metadata, &origin, &self.0.vault)?;
         let most = MAX_ACTIVITIES.to_string();
         let arguments = [members.as_bytes(), most.as_bytes()];
         let script = &self.0.scripts.record_activity;
@@ -356,11 +356,11 @@ impl RedisStore {
         let (session, vault) = (&record.snapshot.session, &self.0.vault);
         let readable = fields.iter().find(|(name, _)| *name == "c").map(|(_, value)| *value);
         let readable = std::str::from_utf8(readable.unwrap_or_default()).unwrap_or_default();
-        let core = codec::core_of_session(readable, session, &record.kept, &session.id, vault)?;
+        let core = content::core_of_session(readable, session, &record.kept, &session.id, vault)?;
         let data = session.data.iter();
         let mut anew = self.stored(&session.id, data.map(|(key, value)| (format!("d:{key}"), value.get())))?;
         anew.push(("c".to_owned(), Cow::Owned(core.readable.into_bytes())));
-        anew.push((codec::SEALED.to_owned(), Cow::Owned(core.sealed.unwrap_or_default())));
+        anew.push((content::SEALED.to_owned(), Cow::Owned(core.sealed.unwrap_or_default())));
         let version = session.version.to_string();
         let mut arguments = vec![version.as_bytes()];
         for (name, value) in &anew {

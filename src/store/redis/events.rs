@@ -6,7 +6,7 @@ use redis::{PushInfo, PushKind, Value};
 use serde::Deserialize;
 use tokio::sync::{mpsc, watch};
 
-use super::codec::open_user;
+use super::content::open_user;
 use super::keys::Keys;
 use super::node::Address;
 use super::subscriber::Subscriber;

@@ -5,8 +5,10 @@
 //!
 //! [`SessionStore`]: crate::store::SessionStore
 
+mod activity;
 mod calls;
 mod codec;
+mod content;
 mod edits;
 mod events;
 mod fleet;

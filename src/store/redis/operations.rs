@@ -5,7 +5,7 @@ use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::mpsc;
 
 use super::calls::flag;
-use super::{BucketCall, RedisStore, Result, codec};
+use super::{BucketCall, RedisStore, Result, content};
 use crate::coherence::ConnectionId;
 use crate::session::clock_millis as millis;
 use crate::session::{
@@ -49,7 +49,7 @@ impl SessionStore for RedisStore {
     }
 
     async fn create(&self, new: NewSession, operation: OperationId) -> Result<Created> {
-        let core = codec::core_of(&new, &self.0.vault)?;
+        let core = content::core_of(&new, &self.0.vault)?;
         let user = new
             .user_id
             .as_ref()
@@ -78,7 +78,7 @@ impl SessionStore for RedisStore {
             policy.as_bytes(),
         ];
         if let Some(sealed) = &core.sealed {
-            arguments.extend([codec::SEALED.as_bytes(), sealed]);
+            arguments.extend([content::SEALED.as_bytes(), sealed]);
         }
         for (field, value) in &fields {
             arguments.extend([field.as_bytes(), value]);

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use super::calls::flag;
-use super::codec::{self, Record};
-use super::{BucketCall, RedisStore, Result};
+use super::codec::Record;
+use super::{BucketCall, RedisStore, Result, content};
 use crate::session::clock_millis as millis;
 use crate::session::{OperationId, SessionId};
 use crate::store::{Rotated, Rotation, StoreError};
@@ -81,8 +81,8 @@ impl RedisStore {
         if let Some(permissions) = &rotation.permissions {
             after.permissions.clone_from(permissions);
         }
-        let content = codec::sealed_content(&after, &record.kept, new_id, &self.0.vault)?;
-        fields.push((codec::SEALED.to_owned(), Cow::Owned(content)));
+        let content = content::sealed_content(&after, &record.kept, new_id, &self.0.vault)?;
+        fields.push((content::SEALED.to_owned(), Cow::Owned(content)));
         let version = session.version.to_string();
         Ok(Anew { version, fields })
     }

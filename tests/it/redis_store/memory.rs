@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use cloakroom::session::JsonMap;
 use cloakroom::store::SessionStore;
-use cloakroom::store::redis::{Encryption, PlainRecords, RedisStore};
+use cloakroom::store::redis::RedisStore;
 use futures_util::stream::{self, StreamExt as _};
 
 use super::{json, new_session, operation, user};
 use crate::support::audit::audit_single;
 use crate::support::server::{RedisServer, ServerOptions};
 use crate::support::single_redis::SingleRedis;
-use crate::support::store::{connect, encryption, redis_options};
+use crate::support::store::{connect, redis_options};
 use crate::support::wait::eventually;
 
 /// The most that a session with about 350 bytes of content may take, all indexes included, and without the streams of
@@ -21,32 +21,12 @@ const LIMIT: u64 = 900;
 /// The same with the streams, at 20 sessions a bucket.
 const LIMIT_WITH_STREAMS: u64 = 1_200;
 
-/// The same where what users put into sessions is sealed: 45 bytes a value, of which there are five, and the user once
-/// more for the events.
-const SEALED_LIMIT: u64 = 1_350;
-
-/// One after the other: each keeps the machine busy.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_session_takes_little_memory_and_a_sealed_one_not_much_more() {
-    let (total, without_streams) = bytes_a_session(Encryption::default()).await;
-    assert!(
-        without_streams <= LIMIT && total <= LIMIT_WITH_STREAMS,
-        "{without_streams} of {total} bytes a session"
-    );
-    let (total, without_streams) = bytes_a_session(encryption(&["key"], PlainRecords::Refuse)).await;
-    assert!(
-        without_streams <= SEALED_LIMIT,
-        "{without_streams} of {total} bytes a session"
-    );
-}
-
-/// What a session takes in all, and without the streams of events.
-async fn bytes_a_session(encryption: Encryption) -> (u64, u64) {
+async fn a_session_takes_little_memory() {
     const SESSIONS: u64 = 20_000;
     let redis = SingleRedis::start(ServerOptions::default()).await;
     let mut options = redis_options(vec![redis.url()]);
     options.prefix = "cloakroom".to_owned();
-    options.encryption = encryption;
     let prefix = options.prefix.clone();
     let store = connect(options).await;
     let empty = redis.used_memory().await;
@@ -80,7 +60,10 @@ async fn bytes_a_session(encryption: Encryption) -> (u64, u64) {
     let total = each(with_streams - empty);
     let without_streams = total - each(kinds["e"].1);
     println!("bytes a session without the streams of events: {without_streams}");
-    (total, without_streams)
+    assert!(
+        without_streams <= LIMIT && total <= LIMIT_WITH_STREAMS,
+        "{without_streams} of {total} bytes a session"
+    );
 }
 
 /// A session as an ordinary shop makes it, of a user of its own.
