@@ -14,5 +14,6 @@ pub mod sessions;
 pub mod store;
 pub mod telemetry;
 pub mod web;
+pub mod webhooks;
 
 pub use runtime::Cloakroom;

@@ -22,6 +22,7 @@ mod report;
 mod requests;
 #[path = "../../tests/it/support/mod.rs"]
 mod support;
+mod tracing;
 
 use options::Options;
 
@@ -41,6 +42,7 @@ async fn measure(options: &Options) {
     report::begin(options);
     report::redis_memory(memory::redis_bytes(&fleet, options).await.as_ref());
     report::costs(&costs::measure(&fleet, options).await);
+    report::traced(&tracing::measure(&fleet, options).await);
     report::destroy(&destroy::measure(&fleet, options).await);
     report::resident(&memory::resident(&fleet, options).await);
     report::finish(started.elapsed());

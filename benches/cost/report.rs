@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::costs::{Against, Cost, Turn};
 use crate::memory::RedisBytes;
 use crate::options::Options;
+use crate::tracing::Traced;
 
 /// What the numbers are about.
 pub(crate) fn begin(options: &Options) {
@@ -55,6 +56,27 @@ pub(crate) fn costs(costs: &[Cost]) {
         let redis = median(&raw.baseline, |turn| turn.redis_cpu);
         println!(
             "\nA raw GET costs Redis {redis:.1} us. Redis's CPU is that of all six nodes, without what they spend idle."
+        );
+    }
+    println!();
+}
+
+pub(crate) fn traced(cases: &[Traced]) {
+    if cases.is_empty() {
+        return;
+    }
+    println!("| from memory | CPU us | traces, 1 % of requests | ratio | all traced | ratio |");
+    println!("|---|---|---|---|---|---|");
+    for Traced { name, rounds } in cases {
+        let cost = |index: usize| median_of(rounds.iter().map(|round| round[index]));
+        let ratio = |index: usize| median_of(rounds.iter().map(|round| round[index] / round[0]));
+        println!(
+            "| {name} | {:.2} | {:.2} | {:.3} | {:.2} | {:.2} |",
+            cost(0),
+            cost(1),
+            ratio(1),
+            cost(2),
+            ratio(2),
         );
     }
     println!();
@@ -132,9 +154,11 @@ fn machine() -> String {
     let model = info.lines().find_map(|line| line.strip_prefix("model name\t: "));
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     format!(
-        "{cores} cores of {}, Linux {}.",
+        "{cores} cores of {}, Linux {}, load average {} before it began.",
         model.unwrap_or("an unknown processor"),
-        kernel.trim()
+        kernel.trim(),
+        load.split(' ').next().unwrap_or("unknown"),
     )
 }

@@ -12,5 +12,6 @@ pub mod serve;
 pub mod settings;
 pub mod signals;
 pub mod token;
+mod traces;
 
 pub use failure::Failure;

@@ -25,6 +25,7 @@ use crate::runtime::{Background, Duties, Opened, Readiness};
 use crate::session::{Clock, Random};
 use crate::sessions::{Parts, Sessions, Settings};
 use crate::telemetry::Metrics;
+use crate::webhooks::Webhook;
 
 /// What a server is made of, beside its store.
 pub struct Plan {
@@ -57,6 +58,8 @@ pub struct Frame {
     pub callers: CallerAuth,
     /// What the handlers are told.
     pub http: HttpSettings,
+    /// Where events are delivered.
+    pub webhooks: Arc<[Webhook]>,
     /// True from the first signal on.
     pub draining: watch::Receiver<bool>,
 }
@@ -71,6 +74,7 @@ impl Frame {
             random: self.random,
             view: seen,
             metrics: self.metrics,
+            traces: self.http.traces.clone(),
         };
         let sessions = Sessions::new(settings, parts);
         let api = ApiState::new(sessions.clone(), self.callers, self.http, self.draining);
@@ -83,6 +87,7 @@ impl Frame {
                 transport: opened.transport,
                 readiness: Readiness::default(),
                 view,
+                webhooks: self.webhooks,
             },
         }
     }

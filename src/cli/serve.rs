@@ -9,7 +9,9 @@ use super::failure::Failure;
 use super::replica::{Core, Frame, Plan, Replica};
 use super::settings;
 use super::signals::Shutdown;
+use super::traces;
 use crate::config::{Config, LogSettings};
+use crate::http::HttpSettings;
 use crate::http::listener::Tls;
 use crate::runtime;
 use crate::session::{Clock, Random, SystemClock, SystemRandom};
@@ -18,6 +20,8 @@ use crate::telemetry::{self, LogFormat, Metrics};
 
 /// How long load balancers have to notice that a server is unready, at most; a quarter of the drain where that is less.
 const LONGEST_GRACE: Duration = Duration::from_secs(5);
+/// How long the collector has for the traces of the last requests.
+const LAST_TRACES: Duration = Duration::from_secs(2);
 
 /// Serves until SIGTERM or SIGINT.
 pub async fn run(args: &ServeArgs) -> Result<(), Failure> {
@@ -31,17 +35,26 @@ pub async fn run(args: &ServeArgs) -> Result<(), Failure> {
     let settings = runtime::for_sessions(&config)?;
     let metrics = Metrics::new()?;
     metrics.show_deployment(settings.classes.names(), settings.server_id.as_str());
+    let random: Arc<dyn Random> = Arc::new(SystemRandom);
+    let (traces, exporting) = traces::begin(&config, &metrics, &*random)?;
+    let webhooks = runtime::for_webhooks(&config, &metrics)?;
     let frame = Frame {
         metrics,
         clock,
-        random: Arc::new(SystemRandom) as Arc<dyn Random>,
+        random,
         callers: callers.auth.clone(),
-        http: settings::for_http(&config),
+        http: HttpSettings {
+            traces,
+            ..settings::for_http(&config)
+        },
+        webhooks,
         draining: shutdown.draining(),
     };
     let replica = Replica::bind(plan(&config, frame.clone())?)?;
     let core = Box::pin(open_core(&config, settings, frame));
-    Box::pin(replica.run(core, &shutdown)).await
+    let outcome = Box::pin(replica.run(core, &shutdown)).await;
+    exporting.flush(LAST_TRACES).await;
+    outcome
 }
 
 fn plan(config: &Config, frame: Frame) -> Result<Plan, Failure> {

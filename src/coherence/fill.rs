@@ -156,7 +156,7 @@ impl<'a, K: Keyed, V: Value, P: Parts> Fill<'a, K, V, P> {
         let value = record.value.clone();
         let inserted = place
             .ok_or(Refusal::NoCover)
-            .and_then(|place| place.insert(l1, record, (until, ends), clock()));
+            .and_then(|place| place.insert(l1, record, Deadlines { sent, until, ends }, clock()));
         let now = clock();
         let answer = if l1.has_ended(&id, now) {
             Answer::Ended
@@ -183,12 +183,19 @@ impl<'a, K: Keyed, V: Value, P: Parts> Fill<'a, K, V, P> {
     }
 }
 
+/// When a value was read, and how long it will do.
+struct Deadlines {
+    sent: Monotonic,
+    until: Monotonic,
+    ends: Monotonic,
+}
+
 impl<K: Keyed, V: Value, P: Parts> Place<'_, K, V, P> {
     fn insert(
         self,
         l1: &L1<K, V, P>,
         record: Record<K, V>,
-        (until, ends): (Monotonic, Monotonic),
+        Deadlines { sent, until, ends }: Deadlines,
         now: Monotonic,
     ) -> Result<(), Refusal> {
         let elsewhere = record.source == Source::Elsewhere;
@@ -204,6 +211,7 @@ impl<K: Keyed, V: Value, P: Parts> Place<'_, K, V, P> {
         let entry = Entry {
             value: record.value,
             stamp: self.stamp,
+            sent,
             until,
             ends,
             weight: record.bytes,

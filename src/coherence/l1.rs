@@ -100,7 +100,8 @@ impl<K: Keyed, V: Value, P: Parts> L1<K, V, P> {
     ) -> Result<Stale<V>, Miss> {
         let entry = self.map.get(id).ok_or(Miss::Absent)?;
         let extra = extra(&entry.value).ok_or(Miss::LeaseLapsed)?;
-        let vouched = self.cover.vouched(id.bucket(), entry.stamp).ok_or(Miss::OtherStamp)?;
+        // Under a cover before the last one it was true at least when it was read.
+        let vouched = self.cover.vouched(id.bucket(), entry.stamp).unwrap_or(entry.sent);
         let covered_until = Monotonic::from_nanos(vouched.as_nanos().saturating_add(self.cover.bound())).after(extra);
         let now = clock();
         if self.has_ended(id, now) {
@@ -224,6 +225,11 @@ impl<K: Keyed, V: Value, P: Parts> L1<K, V, P> {
     /// How many sessions are held, about.
     pub fn len(&self) -> usize {
         self.map.count()
+    }
+
+    /// Whether something is held for `id`, be it good or not.
+    pub fn holds(&self, id: &K) -> bool {
+        self.map.get(id).is_some()
     }
 
     /// The bytes that they take, about, as the limits count them.

@@ -364,6 +364,24 @@ fn serve_stale_knows_no_maximum_age_and_every_deadline() {
 }
 
 #[test]
+fn serve_stale_counts_from_the_read_where_the_cover_has_changed_since() {
+    let (l1, connection) = filled();
+    heartbeat(&l1, connection, 500, 510).unwrap();
+    l1.cover().connection_ended(connection);
+    let age = |now| {
+        l1.lookup_stale(ONE, |_| Some(Duration::from_hours(1)), || at(now))
+            .unwrap()
+            .age
+    };
+    assert_eq!(age(1_500), Duration::from_secs(1), "the last lease of its cover");
+    let next = l1.cover().connection_begun(at(600)).unwrap();
+    assert!(l1.cover().subscribed(1, next));
+    heartbeat(&l1, next, 600, 610).unwrap();
+    l1.cover().connection_ended(next);
+    assert_eq!(age(1_510), Duration::from_millis(1_500), "the read was sent at 10");
+}
+
+#[test]
 fn serve_stale_answers_with_nothing_that_was_changed_as_far_as_was_heard() {
     let (l1, connection) = filled();
     l1.heard(1, &Message::parse::<Id>(b"1 c 2 1").unwrap(), at(20));

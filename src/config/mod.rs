@@ -14,7 +14,6 @@ mod kubernetes;
 mod layers;
 mod log;
 mod migration;
-mod not_yet;
 mod otlp;
 mod problem;
 mod reader;
@@ -28,6 +27,7 @@ mod tls;
 mod token;
 mod units;
 mod watch;
+mod webhooks;
 
 #[cfg(test)]
 mod tests;
@@ -57,6 +57,7 @@ pub use tls::TlsSettings;
 pub use token::TokenSettings;
 pub use units::{ByteSize, ByteSizeError, Period, PeriodError};
 pub use watch::{Look, WATCH_INTERVAL, Watched};
+pub use webhooks::{WebhookSettings, WebhooksSettings, signing_key};
 
 use reader::{Reader, Section};
 
@@ -97,6 +98,8 @@ pub struct Config {
     pub log: LogSettings,
     /// `otlp.*`.
     pub otlp: OtlpSettings,
+    /// `webhooks.*`.
+    pub webhooks: WebhooksSettings,
 }
 
 /// Settings with the origin of each.
@@ -144,7 +147,7 @@ impl Config {
     }
 
     /// Every section, in the order in which it is shown.
-    fn sections_mut(&mut self) -> [&mut dyn Section; 17] {
+    fn sections_mut(&mut self) -> [&mut dyn Section; 18] {
         [
             &mut self.server,
             &mut self.tls,
@@ -163,6 +166,7 @@ impl Config {
             &mut self.shutdown,
             &mut self.log,
             &mut self.otlp,
+            &mut self.webhooks,
         ]
     }
 

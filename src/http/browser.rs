@@ -8,7 +8,8 @@ use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::extract::{NoParameters, QueryParams, SessionPath, to_the_end};
+use super::audit::{Deed, audited};
+use super::extract::{NoParameters, QueryParams, SessionPath};
 use super::openapi::{GateProblems, LeaveProblems};
 use super::problem::ApiError;
 use super::schema;
@@ -78,7 +79,7 @@ pub(super) async fn log_out(
     match visitor.validate(&state, Purpose::Leave).await? {
         Ok(valid) => {
             visitor.check_origin(&state, &valid)?;
-            end(&state, valid.session.id).await?;
+            end(&state, &visitor, valid.session.id).await?;
         }
         Err(_) => visitor.check_origin_without_session(&state)?,
     }
@@ -128,7 +129,7 @@ pub(super) async fn end_device(
     visitor.check_origin(&state, &valid)?;
     let mine = devices(&state, &valid).await?;
     if mine.iter().any(|session| session.id == id) {
-        end(&state, id).await?;
+        end(&state, &visitor, id).await?;
     }
     if id == valid.session.id {
         Ok(logged_out(&state))
@@ -161,7 +162,14 @@ pub(super) async fn end_others(
         return Ok(Json(OthersRevoked { revoked: 0 }));
     };
     let (sessions, own) = (state.sessions().clone(), valid.session.id);
-    let revoked = to_the_end(async move { sessions.end_user(&user, Some(own), false).await }).await??;
+    let deed = Deed {
+        action: "end_others",
+        session_id: Some(own),
+        user_id: Some(user.clone()),
+        ..Deed::default()
+    };
+    let ending = async move { sessions.end_user(&user, Some(own), false).await };
+    let revoked = audited(visitor.cause(), deed, ending).await?;
     Ok(Json(OthersRevoked { revoked }))
 }
 
@@ -182,10 +190,14 @@ async fn devices(state: &ApiState, valid: &ValidSession) -> Result<Vec<Arc<Sessi
     }
 }
 
-async fn end(state: &ApiState, id: SessionId) -> Result<(), ApiError> {
+async fn end(state: &ApiState, visitor: &Visitor, id: SessionId) -> Result<(), ApiError> {
     let sessions = state.sessions().clone();
-    to_the_end(async move { sessions.end(id, false).await }).await??;
-    Ok(())
+    let deed = Deed {
+        action: "log_out",
+        session_id: Some(id),
+        ..Deed::default()
+    };
+    audited(visitor.cause(), deed, async move { sessions.end(id, false).await }).await
 }
 
 fn logged_out(state: &ApiState) -> Response {

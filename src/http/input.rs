@@ -1,5 +1,6 @@
 //! The rules of what callers send, and the refusals that name the field, the fault and what is allowed.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
@@ -7,6 +8,7 @@ use std::marker::PhantomData;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::problem::ApiError;
@@ -56,7 +58,7 @@ pub(super) fn data_key(field: &str, text: &str) -> Result<DataKey, ApiError> {
 /// The data of a new session.
 pub(super) fn data(data: JsonMap) -> Result<JsonMap, ApiError> {
     for key in data.keys() {
-        data_key("data", key)?;
+        data_key("data", &key)?;
     }
     Ok(data)
 }
@@ -98,8 +100,10 @@ fn is_name(text: &str) -> bool {
 
 /// Metadata: bounded, and with a user agent of sane length.
 pub(super) fn metadata(mut metadata: JsonMap) -> Result<JsonMap, ApiError> {
-    if let Some(agent) = metadata.get_mut("user_agent") {
-        cut_user_agent(agent);
+    if let Some(agent) = metadata.get("user_agent")
+        && let Some(cut) = cut_user_agent(agent)
+    {
+        metadata.insert("user_agent", cut);
     }
     check_metadata_size(metadata.iter())?;
     Ok(metadata)
@@ -109,13 +113,15 @@ pub(super) fn metadata(mut metadata: JsonMap) -> Result<JsonMap, ApiError> {
 pub(super) fn metadata_change(
     mut change: BTreeMap<String, Option<Json>>,
 ) -> Result<BTreeMap<String, Option<Json>>, ApiError> {
-    if let Some(Some(agent)) = change.get_mut("user_agent") {
-        cut_user_agent(agent);
+    if let Some(Some(agent)) = change.get_mut("user_agent")
+        && let Some(cut) = cut_user_agent(agent)
+    {
+        *agent = cut;
     }
     check_metadata_size(
         change
             .iter()
-            .filter_map(|(key, value)| Some((key.as_str(), value.as_ref()?))),
+            .filter_map(|(key, value)| Some((key.into(), value.as_deref()?))),
     )?;
     Ok(change)
 }
@@ -125,14 +131,14 @@ pub(super) fn check_merged_metadata(
     present: &JsonMap,
     change: &BTreeMap<String, Option<Json>>,
 ) -> Result<(), ApiError> {
-    let kept = present.iter().filter(|(key, _)| !change.contains_key(*key));
+    let kept = present.iter().filter(|(key, _)| !change.contains_key(&**key));
     let set = change
         .iter()
-        .filter_map(|(key, value)| Some((key.as_str(), value.as_ref()?)));
+        .filter_map(|(key, value)| Some((key.into(), value.as_deref()?)));
     check_metadata_size(kept.chain(set))
 }
 
-fn check_metadata_size<'a>(metadata: impl Iterator<Item = (&'a str, &'a Json)>) -> Result<(), ApiError> {
+fn check_metadata_size<'a>(metadata: impl Iterator<Item = (Cow<'a, str>, &'a RawValue)>) -> Result<(), ApiError> {
     let bytes: usize = metadata.map(|(key, value)| key.len() + value.get().len()).sum();
     if bytes > MAX_METADATA_BYTES {
         Err(invalid(
@@ -144,15 +150,11 @@ fn check_metadata_size<'a>(metadata: impl Iterator<Item = (&'a str, &'a Json)>) 
     }
 }
 
-fn cut_user_agent(agent: &mut Json) {
-    let Ok(text) = serde_json::from_str::<String>(agent.get()) else {
-        return;
-    };
-    if let Some((end, _)) = text.char_indices().nth(MAX_USER_AGENT_CHARS)
-        && let Ok(cut) = serde_json::value::to_raw_value(&text[..end])
-    {
-        *agent = cut;
-    }
+/// A user agent of sane length in place of one that is too long.
+fn cut_user_agent(agent: &RawValue) -> Option<Json> {
+    let text: String = serde_json::from_str(agent.get()).ok()?;
+    let (end, _) = text.char_indices().nth(MAX_USER_AGENT_CHARS)?;
+    serde_json::value::to_raw_value(&text[..end]).ok()
 }
 
 /// How fresh a read must be, as requests name it.

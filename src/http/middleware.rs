@@ -17,7 +17,7 @@ use futures_util::FutureExt as _;
 use prometheus::IntGauge;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, field};
 
 use super::cors::Cors;
 use super::forward::AUTH_PATH;
@@ -27,6 +27,7 @@ use super::settings::HttpSettings;
 use super::v1::EVENTS_PATH;
 use crate::session::{Random as _, SystemRandom};
 use crate::telemetry::Metrics;
+use crate::telemetry::trace::Picked;
 use crate::web::{Scheme, scheme};
 
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -62,7 +63,7 @@ pub(super) fn apply(
     (router.layer(layer), stack)
 }
 
-async fn pass(State(stack): State<Arc<Stack>>, request: Request, next: Next) -> Response {
+async fn pass(State(stack): State<Arc<Stack>>, mut request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().cloned();
     let route = route.as_ref().map(MatchedPath::as_str);
     let (extensions, headers, method) = (request.extensions(), request.headers(), request.method());
@@ -70,6 +71,8 @@ async fn pass(State(stack): State<Arc<Stack>>, request: Request, next: Next) -> 
     let preflight = origin.as_ref().and_then(|_| Cors::preflight(method, headers, route));
     let demands_tls = stack.demands_tls(extensions, headers, route);
     let noted = stack.note(method, headers, route);
+    // Those below tell it on.
+    request.headers_mut().insert(X_REQUEST_ID, noted.request_id.0.clone());
     let mut response = match preflight {
         Some(answer) => stack.lead(noted, ready(Ok(answer))).await,
         None => stack.lead(noted, next.run(request).map(Ok)).await,
@@ -89,6 +92,7 @@ pub(super) struct Noted<'a> {
     method: Method,
     route: Option<&'a str>,
     has_room: bool,
+    picked: Option<Picked>,
 }
 
 /// S42. None of our answers is a page: a browser must neither guess, nor frame, nor run anything.
@@ -127,6 +131,11 @@ impl Stack {
         self.request_ids.of(headers).0
     }
 
+    /// Decides whether a request is traced.
+    pub(super) fn traced(&self, headers: &HeaderMap) -> Option<Picked> {
+        self.settings.traces.pick(headers)
+    }
+
     /// Counts an answered request.
     pub(super) fn observe(&self, route: Option<&str>, method: &Method, status: StatusCode, took: Duration) {
         self.routes.observe(route, method, status, took);
@@ -156,6 +165,7 @@ impl Stack {
             method: method.clone(),
             route,
             has_room: self.admits(headers),
+            picked: self.traced(headers),
         }
     }
 
@@ -178,14 +188,28 @@ impl Stack {
             "request",
             request_id = noted.request_id.as_str(),
             method = method.as_str(),
-            route
+            route,
+            trace_id = field::Empty,
+            span_id = field::Empty,
         );
+        let traced = noted.picked.map(|picked| picked.begin(method, route));
         let limited = self.limit(noted.has_room, route, answer).instrument(span.clone());
-        let mut response = limited.await.unwrap_or_else(ApiError::into_response);
+        let answered = match &traced {
+            Some(traced) => {
+                let (trace_id, span_id) = traced.ids();
+                span.record("trace_id", trace_id).record("span_id", span_id);
+                traced.run(limited).await
+            }
+            None => limited.await,
+        };
+        let mut response = answered.unwrap_or_else(ApiError::into_response);
 
         let took = noted.started.elapsed();
         let status = response.status();
         self.observe(route, method, status, took);
+        if let Some(traced) = traced {
+            traced.end(status);
+        }
         span.in_scope(|| {
             let (status, micros) = (status.as_u16(), took.as_micros());
             // Neither the path nor the query: they may hold what a client should not have put there.

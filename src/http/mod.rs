@@ -1,6 +1,7 @@
 //! The HTTP faces: the JSON API, forward auth, the browser's endpoints and the admin listener.
 
 pub mod admin;
+mod audit;
 mod browser;
 pub mod caller;
 mod conditional;

@@ -16,7 +16,8 @@ pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json"
 #[derive(Default)]
 pub(super) struct Rendered {
     object: OnceLock<Bytes>,
-    identity: OnceLock<Identity>,
+    /// Apart: most sessions are never asked for by a gateway, or by nobody else.
+    identity: OnceLock<Box<Identity>>,
 }
 
 /// What tells a gateway whose request it is: the values of [`forward::IDENTITY`].
@@ -30,7 +31,7 @@ impl Rendered {
     /// What forward auth answers.
     pub(super) fn identity(session: &Session) -> Option<&Identity> {
         let rendered = Self::of(session)?;
-        Some(rendered.identity.get_or_init(|| forward::identity(session)))
+        Some(rendered.identity.get_or_init(|| Box::new(forward::identity(session))))
     }
 }
 

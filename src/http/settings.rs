@@ -3,6 +3,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::token_keys::TokenKeys;
+use crate::telemetry::Traces;
 use crate::web::CookieSettings;
 
 /// What a deployment decides about the traffic listener's surface.
@@ -35,6 +36,8 @@ pub struct HttpSettings {
     pub token_keys: Option<TokenKeys>,
     /// The session cookie.
     pub cookie: CookieSettings,
+    /// What requests are traced by; not at all by default.
+    pub traces: Traces,
 }
 
 impl Default for HttpSettings {
@@ -53,6 +56,7 @@ impl Default for HttpSettings {
             token_keys: None,
             recent_authentication: Duration::from_mins(10),
             cookie: CookieSettings::default(),
+            traces: Traces::off(),
         }
     }
 }

@@ -6,10 +6,12 @@ use axum::http::header::USER_AGENT;
 use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, HeaderName};
 
+use super::middleware::X_REQUEST_ID;
 use super::problem::ApiError;
 use super::state::ApiState;
 use crate::session::{Session, Timestamp, Token};
 use crate::sessions::{ClientTraits, Freshness, InvalidReason, Presented, ValidSession, Validation};
+use crate::telemetry::{Actor, Cause};
 use crate::web::{self, Client, Credential, Origin, only};
 
 const X_FINGERPRINT: HeaderName = HeaderName::from_static("x-fingerprint");
@@ -47,6 +49,15 @@ impl FromRequestParts<ApiState> for Visitor {
 }
 
 impl Visitor {
+    /// What events and the audit log say of who it was: the session tells whose it is.
+    pub(super) fn cause(&self) -> Cause {
+        let id = self.headers.get(X_REQUEST_ID).and_then(|id| id.to_str().ok());
+        Cause {
+            actor: Actor::Visitor,
+            request_id: id.map(str::to_owned),
+        }
+    }
+
     /// The session that the credential opens; this counts as a use. The credential is the cookie, or
     /// `Authorization: Session <token>` where that is enabled, never both (S05). What is malformed is refused before the
     /// store is asked (S06).

@@ -15,6 +15,7 @@ use crate::cluster::{Leadership, MemberState, Members, Membership, View};
 use crate::coherence::Transport;
 use crate::session::{Monotonic, ServerId};
 use crate::sessions::Sessions;
+use crate::webhooks::{self, Webhook};
 
 const FLUSH_EVERY: Duration = Duration::from_millis(100);
 const REDO_EVERY: Duration = Duration::from_millis(500);
@@ -47,6 +48,8 @@ pub struct Duties {
     pub readiness: Readiness,
     /// Where what is learnt of the fleet goes: the façade holds the other end.
     pub view: watch::Sender<View>,
+    /// Where events are delivered while this server leads.
+    pub webhooks: Arc<[Webhook]>,
 }
 
 /// The running background of a server.
@@ -78,7 +81,14 @@ impl Background {
         tasks.spawn(while_leading(leads.clone(), move || sweep(sessions.clone()), || ()).in_current_span());
         let (sessions, counted) = (duties.sessions.clone(), duties.sessions.clone());
         let hide = move || counted.hide_counts();
-        tasks.spawn(while_leading(leads, move || count(sessions.clone()), hide).in_current_span());
+        tasks.spawn(while_leading(leads.clone(), move || count(sessions.clone()), hide).in_current_span());
+        if !duties.webhooks.is_empty() {
+            let (sessions, delivered) = (duties.sessions.clone(), duties.sessions.clone());
+            let (hooks, hidden) = (Arc::clone(&duties.webhooks), Arc::clone(&duties.webhooks));
+            let deliver = move || webhooks::deliver(sessions.clone(), Arc::clone(&hooks));
+            let hide = move || webhooks::hide(&delivered, &hidden);
+            tasks.spawn(while_leading(leads, deliver, hide).in_current_span());
+        }
         Self {
             duties,
             state,
@@ -110,32 +120,44 @@ impl Background {
     }
 }
 
-/// One log line a change of state, not one a try.
+/// How many reasons of one failure are told: nodes that differ in theirs, and what comes to light once a name resolves.
+const MOST_REASONS: usize = 8;
+
+/// One log line a change of state or a new reason, not one a try.
 pub(super) struct Reporter {
     task: &'static str,
-    failing: bool,
+    /// Why it fails, as told so far; empty while it works.
+    told: Vec<String>,
 }
 
 impl Reporter {
     pub(super) fn new(task: &'static str) -> Self {
-        Self { task, failing: false }
+        Self { task, told: Vec::new() }
     }
 
     pub(super) fn note<T, E: std::fmt::Display>(&mut self, outcome: Result<T, E>) -> Option<T> {
         match outcome {
             Ok(value) => {
-                if std::mem::take(&mut self.failing) {
+                if !std::mem::take(&mut self.told).is_empty() {
                     tracing::info!(task = self.task, "works again");
                 }
                 Some(value)
             }
             Err(error) => {
-                if !std::mem::replace(&mut self.failing, true) {
+                if self.is_news(error.to_string()) {
                     tracing::warn!(task = self.task, %error, "fails, and is tried again");
                 }
                 None
             }
         }
+    }
+
+    fn is_news(&mut self, reason: String) -> bool {
+        let is_news = self.told.len() < MOST_REASONS && !self.told.contains(&reason);
+        if is_news {
+            self.told.push(reason);
+        }
+        is_news
     }
 }
 
@@ -317,5 +339,33 @@ async fn count(sessions: Sessions) {
         if let Some(stats) = reporter.note(sessions.count_fleet().await) {
             sessions.show_counts(&stats);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_is_told_once_until_it_works_again() {
+        let mut reporter = Reporter::new("test");
+        let mut fails = |reason: &str| {
+            let before = reporter.told.len();
+            assert_eq!(reporter.note::<(), _>(Err(reason)), None);
+            reporter.told.len() > before
+        };
+        assert!(fails("no such name"));
+        assert!(!fails("no such name"));
+        assert!(fails("wrong password"));
+        assert!(!fails("no such name"));
+        assert_eq!(reporter.note(Ok::<_, &str>(1)), Some(1));
+        assert!(reporter.is_news("no such name".to_owned()));
+    }
+
+    #[test]
+    fn reasons_without_end_are_not_told_without_end() {
+        let mut reporter = Reporter::new("test");
+        let told = (0..100).filter(|number| reporter.is_news(number.to_string())).count();
+        assert_eq!(told, MOST_REASONS);
     }
 }

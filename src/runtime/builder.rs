@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::{Background, Duties, OpenError, Opened, Readiness, for_cache, for_sessions, open_store};
+use super::{Background, Duties, OpenError, Opened, Readiness, for_cache, for_sessions, for_webhooks, open_store};
 use crate::cluster::View;
 use crate::config::{Config, FlagValue, Sources};
 use crate::session::{Clock, Random, SystemClock, SystemRandom};
@@ -175,6 +175,7 @@ impl Builder {
             random: self.random,
             view: seen,
             metrics,
+            traces: crate::telemetry::Traces::off(),
         };
         let sessions = Sessions::new(settings, parts);
         let readiness = Readiness::default();
@@ -185,6 +186,7 @@ impl Builder {
             transport,
             readiness: readiness.clone(),
             view,
+            webhooks: for_webhooks(&config, sessions.metrics())?,
         });
         Ok(Cloakroom {
             sessions,

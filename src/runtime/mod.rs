@@ -11,7 +11,7 @@ mod store;
 pub use background::{Background, Duties, MEMBER_TIMEOUT};
 pub use builder::{Builder, Cloakroom};
 pub use readiness::Readiness;
-pub use settings::{for_cache, for_cookie, for_sessions};
+pub use settings::{for_cache, for_cookie, for_sessions, for_webhooks};
 pub use store::{Opened, open_memory, open_store};
 
 pub(crate) use readiness::Check;

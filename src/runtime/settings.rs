@@ -14,7 +14,9 @@ use crate::config::{
 use crate::session::{Class, ClassName, Classes, InvalidName, ServerId};
 use crate::sessions::{Binding, BindingPolicy, CacheSettings, MigrationPolicy, Settings};
 use crate::store::{LimitPolicy, UserLimit};
+use crate::telemetry::Metrics;
 use crate::web::{CookiePreset, CookieSecrets, CookieSettings, Priority, SameSite};
+use crate::webhooks::{self, Webhook};
 
 /// What the façade is told, but for what only the open store tells: `redo_window` and `cache`.
 pub fn for_sessions(config: &Config) -> Result<Settings, OpenError> {
@@ -132,6 +134,24 @@ fn cookie_secrets(source: &SecretRing) -> CookieSecrets {
         !followed.is_last()
     });
     secrets
+}
+
+/// The endpoints of events. Files with their secrets are followed by tasks of the present runtime.
+pub fn for_webhooks(config: &Config, metrics: &Metrics) -> Result<Arc<[Webhook]>, OpenError> {
+    let made = config.webhooks.0.iter().map(|(name, settings)| {
+        metrics.show_webhook(name);
+        let secrets = settings.secrets.as_ref();
+        let keys = webhooks::SigningKeys::new(secrets.map(|ring| ring.value().as_slice()).unwrap_or_default());
+        if let Some(secrets) = secrets {
+            let followed = keys.clone();
+            follow(secrets, move |ring| {
+                followed.replace(ring);
+                !followed.is_last()
+            });
+        }
+        Webhook::new(name, settings, keys).map_err(OpenError::Setting)
+    });
+    made.collect()
 }
 
 /// Hands over what a secret's file holds whenever it changes, until nobody is left to take it.

@@ -1,7 +1,8 @@
+use std::borrow::Cow;
 use std::fmt;
 use std::ops::Index;
 
-use serde::de::{MapAccess, Visitor};
+use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
@@ -10,10 +11,18 @@ pub type Json = Box<RawValue>;
 
 /// JSON values by name, in the order of their names.
 ///
-/// A sorted list: a session has a handful of values, which are read far more often than changed, and is held in memory
-/// by the ten thousand, where a tree takes half a kilobyte for its first value.
+/// Kept as the text of one object: a session is held in memory by the ten thousand, and sent as a whole far more often
+/// than changed. As a tree, names and values took three times the bytes.
 #[derive(Debug, Clone, Default)]
-pub struct JsonMap(Vec<(Box<str>, Json)>);
+pub struct JsonMap {
+    /// Nothing where it is empty.
+    text: Option<Json>,
+    /// Where in the text each value begins and ends.
+    places: Box<[(u32, u32)]>,
+}
+
+/// A name, borrowed where it is written without escapes, and its value.
+type Entry<'a> = (Cow<'a, str>, &'a RawValue);
 
 impl JsonMap {
     /// An empty one.
@@ -21,88 +30,161 @@ impl JsonMap {
         Self::default()
     }
 
-    /// Of several values of one name the last one counts.
-    fn of(mut values: Vec<(Box<str>, Json)>) -> Self {
-        if !values.is_sorted_by(|(one, _), (next, _)| one < next) {
-            values.reverse();
-            values.sort_by(|(one, _), (other, _)| one.cmp(other));
-            values.dedup_by(|(one, _), (kept, _)| one == kept);
+    /// The map of names and texts that each are JSON; fails where the whole is none. Of several values of one name the
+    /// last one counts.
+    pub fn of_texts(mut entries: Vec<(Cow<'_, str>, &str)>) -> serde_json::Result<Self> {
+        /// Two quotes, a colon and a comma.
+        const AROUND: usize = 4;
+        if entries.is_empty() {
+            return Ok(Self::default());
         }
-        values.shrink_to_fit();
-        Self(values)
+        if !entries.is_sorted_by(|(one, _), (next, _)| one < next) {
+            entries.reverse();
+            entries.sort_by(|(one, _), (other, _)| one.cmp(other));
+            entries.dedup_by(|(one, _), (kept, _)| one == kept);
+        }
+        let length = entries.iter().map(|(name, value)| name.len() + value.len() + AROUND);
+        let mut text = Vec::with_capacity(length.sum::<usize>() + 1);
+        let mut places = Vec::with_capacity(entries.len());
+        let here = |text: &Vec<u8>| u32::try_from(text.len()).map_err(serde_json::Error::custom);
+        for (name, value) in &entries {
+            text.push(if text.is_empty() { b'{' } else { b',' });
+            serde_json::to_writer(&mut text, name)?;
+            text.push(b':');
+            let begins = here(&text)?;
+            text.extend_from_slice(value.as_bytes());
+            places.push((begins, here(&text)?));
+        }
+        text.push(b'}');
+        let text = String::from_utf8(text).map_err(serde_json::Error::custom)?;
+        Ok(Self {
+            text: Some(RawValue::from_string(text)?),
+            places: places.into(),
+        })
+    }
+
+    /// As [`JsonMap::of_texts`] of values that are known to be JSON: so is the whole.
+    fn of(entries: &[Entry<'_>]) -> Self {
+        let texts = entries
+            .iter()
+            .map(|(name, value)| (Cow::Borrowed(&**name), value.get()));
+        Self::of_texts(texts.collect()).unwrap_or_default()
+    }
+
+    /// Names, as they are written between their quotes, and the texts of values.
+    fn written(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
+        let text = self.text.as_ref().map_or("", |text| text.get());
+        let mut end = 0;
+        self.places.iter().map(move |&(begins, ends)| {
+            let (begins, ends) = (begins as usize, ends as usize);
+            // Between the value before and this one: a brace or comma, and the name in quotes with its colon.
+            let name = &text[end + 2..begins - 2];
+            end = ends;
+            (name, &text[begins..ends])
+        })
     }
 
     /// How many values there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.places.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.places.is_empty()
     }
 
-    fn place(&self, name: &str) -> Result<usize, usize> {
-        self.0.binary_search_by(|(other, _)| (**other).cmp(name))
+    /// The bytes that it takes as JSON.
+    pub fn text_bytes(&self) -> usize {
+        self.text.as_ref().map_or(0, |text| text.get().len())
+    }
+
+    /// The text of a name's value.
+    pub fn text(&self, name: &str) -> Option<&str> {
+        let is_it = |written: &str| {
+            if written.contains('\\') {
+                unescaped(written) == name
+            } else {
+                written == name
+            }
+        };
+        self.written()
+            .find(|(written, _)| is_it(written))
+            .map(|(_, value)| value)
     }
 
     /// The value of a name.
-    pub fn get(&self, name: &str) -> Option<&Json> {
-        self.place(name).ok().map(|place| &self.0[place].1)
-    }
-
-    /// The value of a name, to be changed.
-    pub fn get_mut(&mut self, name: &str) -> Option<&mut Json> {
-        self.place(name).ok().map(|place| &mut self.0[place].1)
+    pub fn get(&self, name: &str) -> Option<&RawValue> {
+        serde_json::from_str(self.text(name)?).ok()
     }
 
     /// Whether there is such a value.
     pub fn contains_key(&self, name: &str) -> bool {
-        self.place(name).is_ok()
+        self.text(name).is_some()
     }
 
     /// Sets a value; gives the one that it replaces.
-    pub fn insert(&mut self, name: impl Into<Box<str>>, value: Json) -> Option<Json> {
-        let name = name.into();
-        match self.place(&name) {
-            Ok(place) => Some(std::mem::replace(&mut self.0[place].1, value)),
-            Err(place) => {
-                self.0.insert(place, (name, value));
-                None
-            }
-        }
+    #[expect(clippy::needless_pass_by_value, reason = "as any map takes what it is given")]
+    pub fn insert(&mut self, name: impl AsRef<str>, value: Json) -> Option<Json> {
+        let name = name.as_ref();
+        let before = self.get(name).map(ToOwned::to_owned);
+        let mut entries: Vec<_> = self.iter().collect();
+        entries.push((name.into(), &value));
+        *self = Self::of(&entries);
+        before
     }
 
     /// Takes a value away.
     pub fn remove(&mut self, name: &str) -> Option<Json> {
-        self.place(name).ok().map(|place| self.0.remove(place).1)
+        let before = self.get(name)?.to_owned();
+        self.retain(|other| other != name);
+        Some(before)
     }
 
     /// Keeps only the values of such names.
     pub fn retain(&mut self, mut is_kept: impl FnMut(&str) -> bool) {
-        self.0.retain(|(name, _)| is_kept(name));
+        let kept: Vec<_> = self.iter().filter(|(name, _)| is_kept(name)).collect();
+        *self = Self::of(&kept);
     }
 
     /// Names and values.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Json)> {
-        self.0.iter().map(|(name, value)| (&**name, value))
+    pub fn iter(&self) -> impl Iterator<Item = Entry<'_>> {
+        // Every value was read as JSON when the whole was written.
+        self.written().filter_map(|(name, value)| {
+            let name = if name.contains('\\') {
+                unescaped(name).into()
+            } else {
+                name.into()
+            };
+            Some((name, serde_json::from_str(value).ok()?))
+        })
     }
 
     /// The names.
-    pub fn keys(&self) -> impl ExactSizeIterator<Item = &str> {
-        self.0.iter().map(|(name, _)| &**name)
+    pub fn keys(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        self.iter().map(|(name, _)| name)
     }
 
     /// The values.
-    pub fn values(&self) -> impl ExactSizeIterator<Item = &Json> {
-        self.0.iter().map(|(_, value)| value)
+    pub fn values(&self) -> impl Iterator<Item = &RawValue> {
+        self.iter().map(|(_, value)| value)
     }
 }
 
-impl<N: Into<Box<str>>> FromIterator<(N, Json)> for JsonMap {
+/// A name that is written with escapes.
+fn unescaped(written: &str) -> String {
+    serde_json::from_str(&format!("\"{written}\"")).unwrap_or_default()
+}
+
+impl<N: AsRef<str>> FromIterator<(N, Json)> for JsonMap {
     /// Of several values of one name the last one counts.
     fn from_iter<I: IntoIterator<Item = (N, Json)>>(values: I) -> Self {
-        Self::of(values.into_iter().map(|(name, value)| (name.into(), value)).collect())
+        let values: Vec<(N, Json)> = values.into_iter().collect();
+        let entries: Vec<_> = values
+            .iter()
+            .map(|(name, value)| (name.as_ref().into(), &**value))
+            .collect();
+        Self::of(&entries)
     }
 }
 
@@ -113,10 +195,10 @@ impl<const VALUES: usize> From<[(String, Json); VALUES]> for JsonMap {
 }
 
 impl Index<&str> for JsonMap {
-    type Output = Json;
+    type Output = RawValue;
 
     /// Panics where there is no such value.
-    fn index(&self, name: &str) -> &Json {
+    fn index(&self, name: &str) -> &RawValue {
         match self.get(name) {
             Some(value) => value,
             None => panic!("there is no value `{name}`"),
@@ -126,7 +208,10 @@ impl Index<&str> for JsonMap {
 
 impl Serialize for JsonMap {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.iter())
+        match &self.text {
+            Some(text) => text.serialize(serializer),
+            None => serializer.collect_map(std::iter::empty::<((), ())>()),
+        }
     }
 }
 
@@ -142,11 +227,8 @@ impl<'de> Deserialize<'de> for JsonMap {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut values: A) -> Result<JsonMap, A::Error> {
-                let mut all = Vec::new();
-                while let Some(value) = values.next_entry()? {
-                    all.push(value);
-                }
-                Ok(JsonMap::of(all))
+                let next = || values.next_entry::<String, Json>().transpose();
+                std::iter::from_fn(next).collect()
             }
         }
 
@@ -165,6 +247,10 @@ pub fn data_bytes(data: &JsonMap) -> u64 {
 mod tests {
     use super::*;
 
+    fn json(text: &str) -> Json {
+        RawValue::from_string(text.to_owned()).unwrap()
+    }
+
     #[test]
     fn values_stand_in_the_order_of_their_names_and_as_they_were_written() {
         let text = r#"{"b":[ 1.0 ],"a":12345678901234567890123,"b":"\u00fc","ab":null}"#;
@@ -177,19 +263,34 @@ mod tests {
         assert!(map.get("c").is_none() && map.contains_key("ab"));
         assert_eq!(map.remove("ab").unwrap().get(), "null");
         assert!(map.remove("ab").is_none());
-        assert!(
-            map.insert("0", RawValue::from_string("0.0".to_owned()).unwrap())
-                .is_none()
-        );
+        assert!(map.insert("0", json("0.0")).is_none());
+        assert_eq!(map.insert("0", json("0.5")).unwrap().get(), "0.0");
         let written = serde_json::to_string(&map).unwrap();
-        assert_eq!(written, r#"{"0":0.0,"a":12345678901234567890123,"b":"\u00fc"}"#);
-        assert_eq!(data_bytes(&map), 3 + 3 + 23 + 8);
+        assert_eq!(written, r#"{"0":0.5,"a":12345678901234567890123,"b":"\u00fc"}"#);
+        assert_eq!((map.len(), data_bytes(&map)), (3, 4 + 24 + 9));
+        map.retain(|_| false);
+        assert!(map.is_empty());
+        assert_eq!(serde_json::to_string(&map).unwrap(), "{}");
     }
 
     #[test]
-    fn nothing_but_an_object_is_a_map() {
+    fn any_text_may_be_a_name() {
+        let names = ["\"", "\\", "a b", "ü", "\u{2028}", ""];
+        let map: JsonMap = names.iter().map(|name| (*name, json("[]"))).collect();
+        let read: JsonMap = serde_json::from_str(&serde_json::to_string(&map).unwrap()).unwrap();
+        for name in names {
+            assert_eq!(read[name].get(), "[]", "{name:?}");
+        }
+        assert_eq!(read.len(), names.len());
+    }
+
+    #[test]
+    fn nothing_but_an_object_is_a_map_and_nothing_but_json_a_value() {
         for other in ["[]", "null", "1", "{\"a\"}"] {
             assert!(serde_json::from_str::<JsonMap>(other).is_err(), "{other}");
+        }
+        for bad in ["", "x", "\"", "1 2"] {
+            assert!(JsonMap::of_texts(vec![("a".into(), bad)]).is_err(), "{bad}");
         }
     }
 }

@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 use super::issue::fingerprint_hash;
 use super::requests::{ClientTraits, InvalidReason};
 use super::{Result, Sessions};
-use crate::session::{Json, JsonMap, SecurityChange, Session};
+use crate::session::{JsonMap, SecurityChange, Session};
 use crate::store::{Change, Snapshot};
 
 /// The activity that a difference is recorded as.
@@ -149,7 +149,7 @@ impl Sessions {
         let mut metadata = JsonMap::new();
         let mut note = |key: &str, value: &str| {
             if let Ok(value) = serde_json::value::to_raw_value(value) {
-                metadata.insert(key.to_owned(), value);
+                metadata.insert(key, value);
             }
         };
         note("what", difference.what);
@@ -181,13 +181,12 @@ const MAX_NOTED_CHARS: usize = 256;
 
 /// What the application noted of the client at log-in.
 fn noted(session: &Session, key: &str) -> Option<String> {
-    let value: &Json = session.metadata.get(key)?;
-    serde_json::from_str(value.get()).ok()
+    serde_json::from_str(session.metadata.text(key)?).ok()
 }
 
 /// Whether the very text was noted: seen without reading the JSON, for this is asked with almost every request.
 fn is_noted_plainly(session: &Session, key: &str, seen: &str) -> bool {
-    let noted = session.metadata.get(key).map_or("", |value| value.get());
+    let noted = session.metadata.text(key).unwrap_or_default();
     let text = noted.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
     text == Some(seen) && !seen.contains('\\')
 }

@@ -15,7 +15,7 @@ use crate::coherence::{
 };
 use crate::session::{Clock, Monotonic, Session, SessionId, Timestamp, Verdict};
 use crate::store::{Lookup, Snapshot, StoreError};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Traces};
 
 /// One hit of so many is held against the primary.
 const SAMPLE_EVERY: u64 = 256;
@@ -100,11 +100,17 @@ pub(super) struct Cache {
     samples: mpsc::Sender<(SessionId, u64)>,
     own_changes: Arc<OwnChanges>,
     metrics: Metrics,
+    traces: Traces,
 }
 
 impl Cache {
     /// An L1 without cover: it answers nothing until a transport feeds it.
-    pub(super) fn new(settings: CacheSettings, keep_ends: Duration, metrics: Metrics) -> (Self, Sampler) {
+    pub(super) fn new(
+        settings: CacheSettings,
+        keep_ends: Duration,
+        metrics: Metrics,
+        traces: Traces,
+    ) -> (Self, Sampler) {
         let l1 = Arc::new(L1::new(Bounds {
             staleness: settings.staleness_bound,
             max_age: settings.max_age,
@@ -135,6 +141,7 @@ impl Cache {
                 samples: sender,
                 own_changes,
                 metrics,
+                traces,
             },
             sampler,
         )
@@ -147,6 +154,7 @@ impl Cache {
             l1: Arc::clone(&self.l1),
             own_changes,
             metrics: self.metrics.clone(),
+            traces: self.traces.clone(),
         })
     }
 

@@ -18,7 +18,7 @@ impl Sessions {
     /// A value of a session's data; nothing where the session has no such key.
     pub async fn value(&self, id: SessionId, key: &DataKey, freshness: Freshness) -> Result<Option<Json>> {
         let session = self.get(id, freshness).await?.ok_or(StoreError::NotFound)?;
-        Ok(session.data.get(key.as_str()).cloned())
+        Ok(session.data.get(key.as_str()).map(ToOwned::to_owned))
     }
 
     /// Sets a value, or removes it where there is none.

@@ -161,6 +161,11 @@ impl Sessions {
         Ok(feed)
     }
 
+    /// How far a reader of the events has come, by its name: sets it where it is given, and gives it.
+    pub async fn bookmark(&self, reader: &str, at: Option<EventId>) -> Result<Option<EventId>> {
+        Ok(self.0.store.bookmark(reader, at).await?)
+    }
+
     /// Tells `stop` to all that wait for it: a drain ends the listeners' streams.
     pub fn events_until(
         &self,

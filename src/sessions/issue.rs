@@ -247,7 +247,7 @@ fn kept(data: &JsonMap, request: &RotateRequest) -> JsonMap {
     let named = |key: &str| keep.iter().any(|kept| kept.as_str() == key);
     data.iter()
         .filter(|(key, _)| named(key))
-        .map(|(key, value)| (key, value.clone()))
+        .map(|(key, value)| (key, value.to_owned()))
         .collect()
 }
 

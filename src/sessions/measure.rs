@@ -13,7 +13,7 @@ use crate::coherence::message::Message;
 use crate::coherence::{Cover, Feed};
 use crate::session::{Clock, Monotonic, SessionId};
 use crate::store::{Lookup, SessionStore};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Traces, trace};
 
 /// How often the sampler looks whether L1 still answers with what the primary no longer has.
 const SAMPLE_POLL: Duration = Duration::from_millis(2);
@@ -44,6 +44,7 @@ pub(super) struct MeasuredFeed {
     pub(super) l1: Arc<SessionL1>,
     pub(super) own_changes: Arc<OwnChanges>,
     pub(super) metrics: Metrics,
+    pub(super) traces: Traces,
 }
 
 impl Feed for MeasuredFeed {
@@ -52,7 +53,12 @@ impl Feed for MeasuredFeed {
     }
 
     fn heard(&self, bucket: u16, message: &Message<'_>, now: Monotonic) {
+        let cause = message.extension("traceparent");
+        let held = cause.map(|_| message.ids::<SessionId>().filter(|id| self.l1.holds(id)).count());
         self.l1.heard(bucket, message, now);
+        if let (Some(cause), Some(dropped @ 1..)) = (cause, held) {
+            trace::heard(&self.traces, message.kind().label(), cause, dropped);
+        }
         self.metrics
             .invalidations
             .with_label_values(&[message.kind().label()])

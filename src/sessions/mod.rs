@@ -39,7 +39,7 @@ use measure::Sampler;
 use crate::cluster::{RedoLog, View};
 use crate::session::{ClassName, Classes, Clock, Monotonic, Random, ServerId, Session, SessionId, Verdict};
 use crate::store::{Lookup, SessionStore, Snapshot, StoreError, UserLimit};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Traces};
 use events::EventHub;
 use touches::TouchBuffer;
 
@@ -97,6 +97,8 @@ pub struct Parts {
     pub view: watch::Receiver<View>,
     /// Where it counts.
     pub metrics: Metrics,
+    /// Where it tells that copies were dropped.
+    pub traces: Traces,
 }
 
 /// All that the faces do with sessions. Cheap to clone.
@@ -129,7 +131,7 @@ impl Sessions {
         let events = EventHub::new(Arc::clone(&parts.store), parts.metrics.clone());
         let made = settings
             .cache
-            .map(|cache| Cache::new(cache, settings.redo_window, parts.metrics.clone()));
+            .map(|cache| Cache::new(cache, settings.redo_window, parts.metrics.clone(), parts.traces));
         let (cache, sampler) = made.unzip();
         let found_valid = parts.metrics.validations.with_label_values(&["valid"]);
         let read_strong = parts.metrics.reads.with_label_values(&["strong"]);

@@ -4,6 +4,7 @@ use std::str::FromStr;
 use serde::Serialize;
 
 use crate::session::{Bucket, ServerId, SessionId, Timestamp, UserId};
+use crate::telemetry::Actor;
 
 /// What happened to a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -197,4 +198,10 @@ pub struct Event {
     /// Where it was homed before a migration.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub previous_server_id: Option<ServerId>,
+    /// Who asked for it by the API; nothing where nobody did, or where it is no end, rotation or migration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub actor: Option<Actor>,
+    /// The request by which it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
 }

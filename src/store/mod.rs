@@ -136,6 +136,10 @@ pub trait SessionStore: Send + Sync + 'static {
     /// some.
     async fn events(&self) -> Result<mpsc::Receiver<Event>>;
 
+    /// How far a reader of the events has come, by its name: sets it where it is given, and gives it. It is kept for a
+    /// week after it was set last.
+    async fn bookmark(&self, reader: &str, at: Option<EventId>) -> Result<Option<EventId>>;
+
     /// The present lineages.
     async fn lineage(&self) -> Result<Lineage>;
 

@@ -209,17 +209,17 @@ metrics! {
         /// Events passed on to listeners, by kind.
         events: IntCounterVec = "cloakroom_events_total" ["kind"];
         /// Attempts to deliver an event to a webhook, by outcome: delivered, refused (answered, but not with 2xx) or
-        /// unreachable. Without webhooks the endpoint is empty.
-        webhook_attempts: IntCounterVec = "cloakroom_webhook_attempts_total" ["endpoint", "outcome"];
+        /// unreachable. Without webhooks the label is empty.
+        webhook_attempts: IntCounterVec = "cloakroom_webhook_attempts_total" ["webhook", "outcome"];
         /// How long attempts to deliver took, in seconds.
-        webhook_duration: HistogramVec = "cloakroom_webhook_attempt_duration_seconds" ["endpoint"] in DELIVERY;
+        webhook_duration: HistogramVec = "cloakroom_webhook_attempt_duration_seconds" ["webhook"] in DELIVERY;
         /// Age of the oldest event that waits for a webhook, in seconds; zero where none does, or where this server does not
         /// deliver.
-        webhook_lag: GaugeVec = "cloakroom_webhook_lag_seconds" ["endpoint"];
+        webhook_lag: GaugeVec = "cloakroom_webhook_lag_seconds" ["webhook"];
         /// Whether a webhook is disabled, because its endpoint is gone or has failed for too long.
-        webhook_disabled: IntGaugeVec = "cloakroom_webhook_disabled" ["endpoint"];
+        webhook_disabled: IntGaugeVec = "cloakroom_webhook_disabled" ["webhook"];
         /// Times that events were lost to a webhook, by reason: trimmed (the streams hold them no more) or `given_up`.
-        webhook_losses: IntCounterVec = "cloakroom_webhook_losses_total" ["endpoint", "reason"];
+        webhook_losses: IntCounterVec = "cloakroom_webhook_losses_total" ["webhook", "reason"];
     }
     "Traces": "How to turn them on: [operations](operations.md#traces)." {
         /// Spans, by what came of them: exported, failed (the collector did not take them) or dropped (too many waited).

@@ -77,7 +77,7 @@ pub fn metric_names() -> impl Iterator<Item = (&'static str, &'static [&'static 
 /// Labels with the values that are known; those that settings decide on by an ellipsis.
 fn labels(family: &Family, values: &BTreeMap<&str, Vec<&str>>) -> String {
     let told = family.labels.iter().map(|label| {
-        let open = ["class", "server_id", "endpoint", "route", "method", "status", "version"].contains(label);
+        let open = ["class", "server_id", "webhook", "route", "method", "status", "version"].contains(label);
         match values.get(label) {
             Some(values) if !open => format!("`{label}`: {}", values.join(", ")),
             _ => format!("`{label}`: …"),

@@ -259,12 +259,13 @@ fn a_network_policy_lets_out_what_is_needed_and_nothing_else() {
     assert_eq!(egress(&rendered, "cloakroom-redis"), [dns.clone(), nodes]);
 
     let own = "redis.urls={rediss://a:7000,rediss://b:7001,rediss://c:7000,rediss://d}";
-    let more = "kubernetes.enabled=false,jwt.jwksUrl=https://id.example.com/keys,config.otlp.endpoint=http://otlp:4317";
+    let more = "kubernetes.enabled=false,jwt.jwksUrl=https://id.example.com/keys,config.otlp.endpoint=http://otlp:4317,config.webhooks.shop.url=https://shop.example.com";
     let rendered = helm::render(&[&on[..], &["--set", own, "--set", more]].concat()).unwrap();
     let rules = [
         dns,
         (ports(&["7000/TCP", "7001/TCP", "6379/TCP"]), false),
         (ports(&["4317/TCP", "4318/TCP"]), false),
+        (ports(&["443/TCP"]), false),
         (ports(&["443/TCP"]), false),
     ];
     assert_eq!(egress(&rendered, "cloakroom"), rules);
@@ -367,7 +368,7 @@ fn alerts_and_dashboards_are_those_of_the_files() {
         assert_eq!(alert["labels"]["team"], "accounts", "{alert}");
         assert!(alert["labels"]["severity"].is_string(), "{alert}");
         let runbook = alert["annotations"]["runbook_url"].as_str().unwrap();
-        assert!(runbook.starts_with("https://r.example/docs/"), "{runbook}");
+        assert!(runbook.starts_with("https://r.example/grafana/runbooks/"), "{runbook}");
     }
     let is_dashboard = |map: &&&Value| map["metadata"]["labels"]["grafana_dashboard"] == "1";
     let maps = rendered.of_kind("ConfigMap");

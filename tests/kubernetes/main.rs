@@ -15,6 +15,10 @@ mod install;
 mod manifests;
 mod release;
 mod support;
+mod tls;
+#[path = "../it/support/tls.rs"]
+#[expect(dead_code, reason = "files are for servers of this machine")]
+mod tls_material;
 mod values;
 #[path = "../it/support/wait.rs"]
 mod wait;

@@ -178,6 +178,7 @@ fn pod(store: &RedisStore, clock: &Arc<Stepped>, metrics: &Metrics) -> Sessions 
         random: Arc::new(SystemRandom),
         view: watch::channel(View::default()).1,
         metrics: metrics.clone(),
+        traces: cloakroom::telemetry::Traces::off(),
     };
     Sessions::new(settings, parts)
 }

@@ -8,5 +8,9 @@
 #[path = "../it/support/mod.rs"]
 mod support;
 
+mod collector;
 mod names;
 mod scrape;
+mod tls_front;
+mod traces;
+mod webhooks;

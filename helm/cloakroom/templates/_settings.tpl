@@ -122,3 +122,10 @@
 {{- $cookie := .Values.config.cookie | default dict -}}
 {{- $cookie.name | default (eq ($cookie.preset | default "default") "express" | ternary "connect.sid" "__Host-cloakroom") -}}
 {{- end -}}
+
+{{/* How the API is spoken to: https where the settings have a certificate. */}}
+{{- define "cloakroom.scheme" -}}
+{{- $own := include "cloakroom.ownSettings" . | fromJson -}}
+{{- $other := include "cloakroom.otherSettings" . | fromJson -}}
+{{- or (hasKey $own "tls.cert_file") (hasKey $other "tls.cert_file") | ternary "https" "http" -}}
+{{- end -}}

@@ -88,6 +88,7 @@ async fn bind_fleet(config: &Config, count: u16, shutdown: &Shutdown) -> Result<
         let metrics = Metrics::new()?;
         metrics.show_deployment(config.session.classes.keys().map(String::as_str), &own.server.server_id);
         let frame = Frame {
+            webhooks: runtime::for_webhooks(&own, &metrics)?,
             metrics,
             clock: Arc::clone(&clock),
             random: Arc::clone(&random),

@@ -165,18 +165,6 @@ fn names_that_kubernetes_injects_are_passed_over() {
 }
 
 #[test]
-fn features_to_come_are_refused_by_name() {
-    let refused = ["otlp.endpoint"];
-    for key in refused {
-        let problem = problem_of(&[(key, "1")]);
-        assert!(
-            problem.starts_with(&format!("--set: {key}: is not supported yet: ")),
-            "{problem}"
-        );
-    }
-}
-
-#[test]
 fn a_secret_comes_as_value_or_file_and_never_shows() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("secret");

@@ -66,3 +66,37 @@ fn hash(token: &str) -> [u8; 32] {
     hash.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
     hash
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    #[test]
+    fn a_token_is_remembered_until_it_expires_and_no_longer_than_its_keys() {
+        let remembered = Remembered::new();
+        let keys = remembered.keys();
+        remembered.insert("one", Scope::Read, at(1_000), keys);
+        assert_eq!(remembered.get("one", at(999)), Some(Scope::Read));
+        assert_eq!(remembered.get("one", at(1_000)), None);
+        assert_eq!(remembered.get("another", at(0)), None);
+        remembered.forget();
+        assert_eq!(remembered.get("one", at(0)), None);
+        // Judged by the keys of before, and remembered late.
+        remembered.insert("one", Scope::Read, at(1_000), keys);
+        assert_eq!(remembered.get("one", at(0)), None);
+    }
+
+    #[test]
+    fn no_more_tokens_are_remembered_than_there_is_room_for() {
+        let remembered = Remembered::new();
+        for number in 0..3 * TOKENS {
+            remembered.insert(&number.to_string(), Scope::Read, at(1_000), remembered.keys());
+        }
+        let held = remembered.tokens.len();
+        assert!((TOKENS / 2..=TOKENS).contains(&held), "{held} tokens");
+    }
+}

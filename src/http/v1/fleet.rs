@@ -10,8 +10,9 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::users::Revoked;
 use crate::cluster::MemberState;
+use crate::http::audit::{Deed, audited};
 use crate::http::caller::{Admin, Reader};
-use crate::http::extract::{QueryParams, to_the_end};
+use crate::http::extract::QueryParams;
 use crate::http::input::{self, invalid};
 use crate::http::openapi::{EndProblems, FleetProblems};
 use crate::http::problem::ApiError;
@@ -105,7 +106,7 @@ pub(in crate::http) struct EndAllQuery {
     responses((status = 200, description = "How many ended", body = Revoked), EndProblems)
 )]
 pub(in crate::http) async fn end_all(
-    _: Admin,
+    admin: Admin,
     State(state): State<ApiState>,
     QueryParams(query): QueryParams<EndAllQuery>,
 ) -> Result<Json<Revoked>, ApiError> {
@@ -113,7 +114,11 @@ pub(in crate::http) async fn end_all(
         return Err(invalid("confirm", "must be `all`: this ends every session"));
     }
     let sessions = state.sessions().clone();
-    let revoked = to_the_end(async move { sessions.end_all().await }).await??;
+    let deed = Deed {
+        action: "end_all_sessions",
+        ..Deed::default()
+    };
+    let revoked = audited(admin.cause(), deed, async move { sessions.end_all().await }).await?;
     tracing::warn!(revoked, "all sessions were ended on request");
     Ok(Json(Revoked { revoked }))
 }

@@ -5,8 +5,9 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::sessions::{DurableQuery, IssuedBody, answer_issued};
+use crate::http::audit::{Deed, audited};
 use crate::http::caller::Writer;
-use crate::http::extract::{JsonBody, QueryParams, SessionPath, to_the_end};
+use crate::http::extract::{JsonBody, QueryParams, SessionPath};
 use crate::http::input;
 use crate::http::openapi::IssueProblems;
 use crate::http::problem::ApiError;
@@ -44,7 +45,7 @@ pub(in crate::http) struct RotateBody {
     )
 )]
 pub(in crate::http) async fn rotate(
-    _: Writer,
+    writer: Writer,
     State(state): State<ApiState>,
     SessionPath(id): SessionPath,
     QueryParams(query): QueryParams<DurableQuery>,
@@ -63,7 +64,13 @@ pub(in crate::http) async fn rotate(
         durable: query.or(body.durable),
     };
     let sessions = state.sessions().clone();
-    let issued = to_the_end(async move { sessions.rotate(id, request).await }).await??;
+    let deed = Deed {
+        action: "rotate_session",
+        session_id: Some(id),
+        user_id: request.user_id.clone(),
+        ..Deed::default()
+    };
+    let issued = audited(writer.cause(), deed, async move { sessions.rotate(id, request).await }).await?;
     Ok(answer_issued(&state, issued, StatusCode::CREATED))
 }
 

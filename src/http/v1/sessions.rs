@@ -9,9 +9,10 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use crate::http::audit::{Deed, audited};
 use crate::http::caller::{Reader, Writer};
 use crate::http::conditional::{self, IfMatch};
-use crate::http::extract::{JsonBody, QueryParams, SessionPath, to_the_end};
+use crate::http::extract::{JsonBody, QueryParams, SessionPath};
 use crate::http::input::{self, ConsistencyName};
 use crate::http::openapi::{ChangeProblems, EndProblems, IssueProblems, ReadProblems};
 use crate::http::problem::ApiError;
@@ -284,14 +285,19 @@ impl DurableQuery {
     responses((status = 204, description = "There is no such session any more"), EndProblems)
 )]
 pub(in crate::http) async fn end(
-    _: Writer,
+    writer: Writer,
     State(state): State<ApiState>,
     SessionPath(id): SessionPath,
     QueryParams(query): QueryParams<DurableQuery>,
 ) -> Result<StatusCode, ApiError> {
     let sessions = state.sessions().clone();
     let durable = query.or(None);
-    to_the_end(async move { sessions.end(id, durable).await }).await??;
+    let deed = Deed {
+        action: "end_session",
+        session_id: Some(id),
+        ..Deed::default()
+    };
+    audited(writer.cause(), deed, async move { sessions.end(id, durable).await }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -327,10 +333,18 @@ pub(in crate::http) struct MigrateBody {
     responses((status = 200, description = "The session", body = schema::Session), ReadProblems)
 )]
 pub(in crate::http) async fn migrate(
-    _: Writer,
+    writer: Writer,
     State(state): State<ApiState>,
     SessionPath(id): SessionPath,
     JsonBody(body): JsonBody<MigrateBody>,
 ) -> Result<Json<Arc<Session>>, ApiError> {
-    Ok(Json(state.sessions().migrate(id, &body.server_id).await?))
+    let sessions = state.sessions().clone();
+    let deed = Deed {
+        action: "migrate_session",
+        session_id: Some(id),
+        server_id: Some(body.server_id.clone()),
+        ..Deed::default()
+    };
+    let moving = async move { sessions.migrate(id, &body.server_id).await };
+    Ok(Json(audited(writer.cause(), deed, moving).await?))
 }

@@ -5,8 +5,9 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use crate::http::audit::{Deed, audited};
 use crate::http::caller::{Reader, Writer};
-use crate::http::extract::{QueryParams, UserPath, session_id, to_the_end};
+use crate::http::extract::{QueryParams, UserPath, session_id};
 use crate::http::openapi::{EndProblems, FleetProblems};
 use crate::http::problem::ApiError;
 use crate::http::schema;
@@ -61,7 +62,7 @@ pub(in crate::http) struct Revoked {
     responses((status = 200, description = "How many ended", body = Revoked), EndProblems)
 )]
 pub(in crate::http) async fn end(
-    _: Writer,
+    writer: Writer,
     State(state): State<ApiState>,
     UserPath(user): UserPath,
     QueryParams(query): QueryParams<EndUserQuery>,
@@ -69,6 +70,12 @@ pub(in crate::http) async fn end(
     let except = query.except.as_deref().map(|id| session_id(id, "except")).transpose()?;
     let durable = query.durable.unwrap_or_default();
     let sessions = state.sessions().clone();
-    let revoked = to_the_end(async move { sessions.end_user(&user, except, durable).await }).await??;
+    let deed = Deed {
+        action: "end_user_sessions",
+        user_id: Some(user.clone()),
+        ..Deed::default()
+    };
+    let ending = async move { sessions.end_user(&user, except, durable).await };
+    let revoked = audited(writer.cause(), deed, ending).await?;
     Ok(Json(Revoked { revoked }))
 }

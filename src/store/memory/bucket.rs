@@ -8,6 +8,7 @@ use super::operations::Operations;
 use super::stream::{Listeners, Stream};
 use crate::session::{Activity, Bucket, Session, SessionId, Timestamp, UserId, Verdict};
 use crate::store::{EndReason, Ended, Event, EventKind, Result, Snapshot, StoreError};
+use crate::telemetry::Cause;
 
 /// How long an expired session can still be found, so that "expired" can be told from "unknown".
 pub(super) const GRACE: Duration = Duration::from_mins(5);
@@ -260,6 +261,7 @@ impl State {
 
     /// An event about a session, at the present time, in which only what all events have is filled in.
     pub(super) fn event(&self, kind: EventKind, session: &Session) -> Event {
+        let cause = Cause::current();
         Event {
             id: self.stream.next_id(self.now),
             kind,
@@ -273,6 +275,8 @@ impl State {
             duration_seconds: None,
             previous_id: None,
             previous_server_id: None,
+            actor: cause.as_ref().map(|cause| cause.actor.clone()),
+            request_id: cause.and_then(|cause| cause.request_id),
         }
     }
 

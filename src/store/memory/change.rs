@@ -72,7 +72,7 @@ impl State {
 
     fn set_value(&mut self, id: SessionId, key: &str, value: Json, max_bytes: u64) -> Result<Snapshot> {
         let mut after = (*self.snapshot(id)?.session).clone();
-        after.data.insert(key.to_owned(), value);
+        after.data.insert(key, value);
         check_size(&mut after, max_bytes)?;
         self.update_visibly(id, EventKind::Changed, |session| *session = after)
     }

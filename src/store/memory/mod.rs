@@ -16,6 +16,7 @@ mod stream;
 mod touch;
 mod transport;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +45,7 @@ pub struct MemoryStore {
     clock: Arc<dyn Clock>,
     buckets: Vec<Mutex<State>>,
     listeners: Arc<Listeners>,
+    bookmarks: Mutex<HashMap<String, EventId>>,
 }
 
 impl MemoryStore {
@@ -61,6 +63,7 @@ impl MemoryStore {
             clock,
             buckets,
             listeners,
+            bookmarks: Mutex::default(),
         })
     }
 
@@ -199,6 +202,14 @@ impl SessionStore for MemoryStore {
 
     async fn events(&self) -> Result<mpsc::Receiver<Event>> {
         Ok(self.listeners.add())
+    }
+
+    async fn bookmark(&self, reader: &str, at: Option<EventId>) -> Result<Option<EventId>> {
+        let mut bookmarks = self.bookmarks.lock();
+        if let Some(at) = at {
+            bookmarks.insert(reader.to_owned(), at);
+        }
+        Ok(bookmarks.get(reader).copied())
     }
 
     async fn lineage(&self) -> Result<Lineage> {

@@ -7,6 +7,7 @@ use crate::coherence::message::{Kind, Message, encode};
 use crate::coherence::{BUCKETS, Cover, EndConnection, Feed, Pace, Store, Transport};
 use crate::session::SessionId;
 use crate::store::{Event, EventKind};
+use crate::telemetry::trace::current_traceparent;
 
 /// In one process an invalidation is a call inside the critical section of the change, and a heartbeat answers at once:
 /// the same rules run as over Redis, and a process that was stopped loses its cover by them.
@@ -66,5 +67,10 @@ fn message_of(event: &Event) -> Option<String> {
         EventKind::Rotated => (Kind::Rotated, event.previous_id?),
         EventKind::Destroyed | EventKind::Revoked | EventKind::Theft => (Kind::Ended, event.session_id),
     };
-    Some(encode(kind, event.version.unwrap_or_default(), &[id]))
+    let mut message = encode(kind, event.version.unwrap_or_default(), &[id]);
+    if let Some(traceparent) = current_traceparent() {
+        message += " traceparent=";
+        message += &traceparent;
+    }
+    Some(message)
 }

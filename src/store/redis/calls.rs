@@ -4,6 +4,8 @@ use super::{BucketCall, Done, RedisStore, Result, activity, codec};
 use crate::session::clock_millis as millis;
 use crate::session::{Activity, OperationId, SessionId};
 use crate::store::{Ended, Lookup, Snapshot, StoreError, Touch};
+use crate::telemetry::trace::context_words;
+
 /// The keys that a script on one session declares: the session, the channels, the operation.
 pub(super) struct SessionKeys {
     pub(super) session: String,
@@ -22,7 +24,7 @@ impl RedisStore {
         }
     }
 
-    /// Runs a script on one session: the first arguments are the tag and the id.
+    /// Runs a script on one session: the first arguments are the tag, with what the call is done for, and the id.
     pub(super) async fn on_session(
         &self,
         script: &super::Script,
@@ -34,7 +36,8 @@ impl RedisStore {
         let keys = self.session_keys(id);
         let text = id.text();
         let operation_key = operation.map(|operation| self.0.keys.operation(id.bucket(), operation));
-        let tag = operation.map_or_else(|| text.as_str().to_owned(), |operation| operation.to_string());
+        let mut tag = operation.map_or_else(|| text.as_str().to_owned(), |operation| operation.to_string());
+        tag += &context_words();
         let mut declared = vec![
             keys.session.as_bytes(),
             keys.invalidations.as_bytes(),

@@ -4,10 +4,9 @@
 //! A record is plain, or sealed: then each data value is, and what else users put into the session is sealed together in
 //! `s`. What scripts must read stays in `c`, and `m` is never sealed.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
-
-use serde_json::value::RawValue;
 
 use super::content::{Core, SEALED};
 use super::reply::Reply;
@@ -50,7 +49,7 @@ pub(super) fn record(
                 if value.first() == Some(&SealingKeys::FORM) {
                     sealed.push((name, value));
                 } else {
-                    data.push((key, RawValue::from_string(text(value)?.to_owned()).map_err(corrupt)?));
+                    data.push((Cow::Borrowed(key), text(value)?));
                 }
             }
         }
@@ -63,17 +62,18 @@ pub(super) fn record(
     if own_id != id.text().as_str() {
         return Err(StoreError::Mismatch);
     }
-    let mut by_first = true;
+    let (mut by_first, mut opened) = (true, Vec::new());
     if content.is_some() || !sealed.is_empty() {
         let content = content.filter(|_| data.is_empty());
         let content = content.ok_or_else(|| corrupt(format!("session {id} is sealed in part")))?;
         let mut open = |name: &str, value: &[u8]| open_field(id, name, value, vault, &mut by_first);
         core = core.with_content(serde_json::from_str(&open(SEALED, content)?).map_err(corrupt)?);
-        for (name, value) in &sealed {
-            let value = RawValue::from_string(open(name, value)?).map_err(corrupt)?;
-            data.push((&name[2..], value));
+        for (name, value) in sealed {
+            opened.push((&name[2..], open(name, value)?));
         }
+        data.extend(opened.iter().map(|(key, value)| (Cow::Borrowed(*key), value.as_str())));
     }
+    let data = JsonMap::of_texts(data).map_err(|error| corrupt(format!("session {id}: {error}")))?;
     let is_sealed = content.is_some();
     vault.note(is_sealed, by_first).map_err(|error| at_session(id, error))?;
     let kept = Kept {
@@ -81,8 +81,7 @@ pub(super) fn record(
         by_first,
         origin: core.origin.take(),
     };
-    let session = session(id, core, meta, data.into_iter().collect(), unconfirmed)
-        .ok_or_else(|| corrupt(format!("session {id}: {meta}")))?;
+    let session = session(id, core, meta, data, unconfirmed).ok_or_else(|| corrupt(format!("session {id}: {meta}")))?;
     let session = Arc::new(session);
     Ok(Record {
         snapshot: Snapshot { session, now },

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 use super::codec::corrupt;
 use super::vault::{Kept, Vault};
-use crate::session::{Json, JsonMap, SecurityChange, Session, SessionId, Timestamp, UserId};
+use crate::session::{JsonMap, SecurityChange, Session, SessionId, Timestamp, UserId};
 use crate::store::{Change, NewSession, StoreError};
 
 /// Metadata: a string as itself, any other JSON as its text, for Lua's JSON does not keep it as written.
@@ -23,8 +23,8 @@ pub(super) struct Metadata(pub(super) JsonMap);
 /// A metadata value, to be written.
 struct Written<'a>(&'a RawValue);
 
-/// A metadata value that was read.
-struct Read(Json);
+/// The JSON of a metadata value that was read.
+struct Read<'a>(Cow<'a, str>);
 
 /// What stands for JSON that is no string.
 #[derive(Serialize, Deserialize)]
@@ -67,9 +67,12 @@ impl<'de> Deserialize<'de> for Metadata {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut values: A) -> Result<Metadata, A::Error> {
-                let next = || values.next_entry::<Box<str>, Read>().transpose();
-                let values = std::iter::from_fn(next).map(|entry| entry.map(|(name, Read(json))| (name, json)));
-                values.collect::<Result<_, _>>().map(Metadata)
+                let mut all = Vec::new();
+                while let Some((name, value)) = values.next_entry::<String, Read<'_>>()? {
+                    all.push((name, value));
+                }
+                let texts = all.iter().map(|(name, Read(json))| (name.into(), &**json)).collect();
+                JsonMap::of_texts(texts).map(Metadata).map_err(A::Error::custom)
             }
         }
 
@@ -77,18 +80,18 @@ impl<'de> Deserialize<'de> for Metadata {
     }
 }
 
-impl<'de> Deserialize<'de> for Read {
+impl<'de> Deserialize<'de> for Read<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = <&RawValue>::deserialize(deserializer)?;
         let text = raw.get();
         let json = if !text.starts_with('"') {
-            let other: Other<'_> = serde_json::from_str(text).map_err(D::Error::custom)?;
-            RawValue::from_string(other.json.into_owned())
+            serde_json::from_str(text).map(|Other { json }| json)
         } else if text.contains('\\') {
             // Lua's JSON escapes what need not be.
-            serde_json::from_str::<String>(text).and_then(|text| serde_json::value::to_raw_value(&text))
+            let written = serde_json::from_str::<String>(text).and_then(|text| serde_json::to_string(&text));
+            written.map(Cow::Owned)
         } else {
-            Ok(raw.to_owned())
+            Ok(Cow::Borrowed(text))
         };
         json.map(Self).map_err(D::Error::custom)
     }

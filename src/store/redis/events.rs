@@ -14,6 +14,7 @@ use super::vault::Vault;
 use super::{BucketCall, RedisStore, Result};
 use crate::session::{Bucket, ServerId, Timestamp, UserId};
 use crate::store::{EndReason, Event, EventId, EventKind, Replay, StoreError};
+use crate::telemetry::Actor;
 
 /// How many events may wait for a listener.
 const BACKLOG: usize = 4_096;
@@ -37,6 +38,8 @@ struct Told {
     duration_seconds: Option<f64>,
     previous_id: Option<String>,
     previous_server_id: Option<String>,
+    actor: Option<String>,
+    request_id: Option<String>,
 }
 
 fn parse(bucket: Bucket, entry: &str, json: &str, vault: &Vault) -> Option<Event> {
@@ -63,6 +66,8 @@ fn parse(bucket: Bucket, entry: &str, json: &str, vault: &Vault) -> Option<Event
         duration_seconds: told.duration_seconds,
         previous_id: told.previous_id.and_then(|id| id.parse().ok()),
         previous_server_id: told.previous_server_id.and_then(|server| ServerId::new(&server).ok()),
+        actor: told.actor.as_deref().and_then(Actor::from_word),
+        request_id: told.request_id,
     })
 }
 

@@ -13,8 +13,11 @@ use super::{BucketCall, Done, RedisStore, Result, counted};
 use crate::cluster::{Leadership, Member, MemberState, Members, Membership};
 use crate::session::clock_millis as millis;
 use crate::session::{Bucket, OperationId, ServerId, SessionId, Timestamp};
-use crate::store::{BucketCounts, Durations, Ended, Filter, Lineage, Snapshot, Step, StoreError};
+use crate::store::{BucketCounts, Durations, Ended, EventId, Filter, Lineage, Snapshot, Step, StoreError};
+use crate::telemetry::trace::context_words;
 
+/// How long a bookmark is kept: a week.
+const BOOKMARKS_FOR_MILLIS: &[u8] = b"604800000";
 /// How many expired sessions a count clears up in one go.
 const SWEEP_WITH_COUNT: &[u8] = b"500";
 
@@ -28,7 +31,7 @@ impl RedisStore {
             declared.push(keys.operation(bucket, operation));
         }
         let declared: Vec<_> = declared.iter().map(String::as_bytes).collect();
-        let tag = operation.to_string();
+        let tag = format!("{operation}{}", context_words());
         let arguments = [&[tag.as_bytes()], arguments].concat();
         let call = BucketCall {
             script,
@@ -228,6 +231,16 @@ impl RedisStore {
         }
         members.sort_by(|one, other| one.server_id.cmp(&other.server_id));
         Ok(Members(members))
+    }
+
+    pub(super) async fn keep_bookmark(&self, reader: &str, at: Option<EventId>) -> Result<Option<EventId>> {
+        let position = at.map(|at| at.to_string()).unwrap_or_default();
+        let arguments = [reader.as_bytes(), position.as_bytes(), BOOKMARKS_FOR_MILLIS];
+        let (done, tag) = self
+            .on_fleet(&self.0.scripts.bookmark, &self.0.keys.bookmarks(), &arguments)
+            .await?;
+        let (_, mut reply) = self.told(&done, &tag)?;
+        Ok(reply.text()?.parse().ok())
     }
 
     async fn hold_lease(&self, me: &ServerId, ttl: Duration) -> Result<Option<ServerId>> {

@@ -25,6 +25,10 @@ impl Keys {
         format!("{}:servers", self.prefix)
     }
 
+    pub(super) fn bookmarks(&self) -> String {
+        format!("{}:bookmarks", self.prefix)
+    }
+
     pub(super) fn leader(&self) -> String {
         format!("{}:leader", self.prefix)
     }

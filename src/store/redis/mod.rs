@@ -39,6 +39,7 @@ pub use vault::{Encryption, PlainRecords};
 use super::StoreError;
 use crate::session::{Bucket, Keyring, Random, RandomError, SessionId};
 use crate::telemetry::Metrics;
+use crate::telemetry::trace::ClientSpan;
 use codec::Record;
 use keys::{Keys, slot_of_bucket};
 use node::{Dialer, Node};
@@ -197,12 +198,16 @@ impl RedisStore {
 
 /// Counts a call of a script, and measures it.
 async fn counted<T>(script: &Script, call: impl Future<Output = Result<T>>) -> Result<T> {
+    let span = ClientSpan::of_script(script.name);
     let timer = script.counters.duration.start_timer();
     let outcome = call.await;
     timer.observe_duration();
-    match outcome {
+    match &outcome {
         Ok(_) => script.counters.ok.inc(),
         Err(_) => script.counters.failed.inc(),
+    }
+    if let (Some(span), Err(_)) = (span, &outcome) {
+        span.fail("unavailable");
     }
     outcome
 }

@@ -15,6 +15,7 @@ use crate::store::{
     BucketCounts, Change, Created, End, Ended, Event, EventId, Filter, Increment, LimitPolicy, Lineage, Lookup,
     NewSession, Replay, Rotated, Rotation, SessionStore, Snapshot, Step, StoreError, Touch,
 };
+use crate::telemetry::trace::context_words;
 
 /// How many commands of a batch are under way at a time.
 const BATCH_CONCURRENCY: usize = 128;
@@ -185,7 +186,7 @@ impl SessionStore for RedisStore {
             keys.operation(bucket, operation),
         ];
         let declared: Vec<_> = declared.iter().map(String::as_bytes).collect();
-        let tag = operation.to_string();
+        let tag = format!("{operation}{}", context_words());
         let except = except.map(|id| id.to_string()).unwrap_or_default();
         let hash = self.0.keyring.user_hash(user);
         let arguments = [tag.as_bytes(), hash.as_bytes(), except.as_bytes()];
@@ -271,6 +272,10 @@ impl SessionStore for RedisStore {
 
     async fn events(&self) -> Result<mpsc::Receiver<Event>> {
         self.subscribe_to_events().await
+    }
+
+    async fn bookmark(&self, reader: &str, at: Option<EventId>) -> Result<Option<EventId>> {
+        self.keep_bookmark(reader, at).await
     }
 
     async fn lineage(&self) -> Result<Lineage> {

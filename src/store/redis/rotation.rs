@@ -8,6 +8,7 @@ use super::{BucketCall, RedisStore, Result, content};
 use crate::session::clock_millis as millis;
 use crate::session::{OperationId, SessionId};
 use crate::store::{Rotated, Rotation, StoreError};
+use crate::telemetry::trace::context_words;
 
 /// What a rotation writes anew of a record that was read.
 #[derive(Default)]
@@ -108,7 +109,7 @@ impl RedisStore {
         let declared: Vec<_> = declared.iter().map(|key| key.as_bytes()).collect();
 
         let vault = &self.0.vault;
-        let tag = operation.to_string();
+        let tag = format!("{operation}{}", context_words());
         let (old, new) = (id.text(), rotation.new_id.text());
         let (class, timeouts) = match &rotation.class {
             Some((name, class)) => (name.as_str(), Some(class)),

@@ -103,4 +103,5 @@ scripts! {
     layout: [];
     announce: [];
     lead: [];
+    bookmark: [];
 }

@@ -12,7 +12,7 @@ use crate::support::wait::{SOON, eventually};
 
 const FAULT: Duration = Duration::from_secs(3);
 /// What a primary that was deposed may need to learn it, beyond the bound (the one exception).
-const NODE_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const NODE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A lease that was just renewed lets memory answer for most of the bound, whatever becomes of its connection.
 const LEASE_LEFT: Duration = Duration::from_millis(300);
@@ -196,11 +196,11 @@ async fn a_primary_is_deposed_while_it_serves() {
 const PONG: &str = "1";
 const NOTHING: &str = "-1";
 
-async fn heir_of<'a>(fleet: &'a Fleet, victim: &ClusterNode) -> &'a ClusterNode {
+pub(super) async fn heir_of<'a>(fleet: &'a Fleet, victim: &ClusterNode) -> &'a ClusterNode {
     fleet.cluster.replicas_of(victim).await[0]
 }
 
-async fn wait_for_failover(heir: &ClusterNode) {
+pub(super) async fn wait_for_failover(heir: &ClusterNode) {
     eventually(SOON, "the replica to take over", async || {
         heir.info("role").await.is_some_and(|role| role == "master")
     })

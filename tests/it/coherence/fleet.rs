@@ -83,6 +83,24 @@ impl Fleet {
         Self { cluster, replicas }
     }
 
+    /// A fleet of which every packet tells whose it is: by its address that of a node, and by its group, one for each,
+    /// that of a replica.
+    pub(super) async fn apart(groups: [u32; REPLICAS]) -> Self {
+        let cluster = RedisCluster::start(ClusterOptions {
+            apart: true,
+            ..ClusterOptions::default()
+        })
+        .await;
+        let mut replicas = Vec::new();
+        for (number, group) in groups.into_iter().enumerate() {
+            let start = |arguments: &[&str]| Program::cloakroom_in_group(group, arguments);
+            replicas.push(Replica::start_by(start, &cluster.urls(), number, &[]).await);
+        }
+        let fleet = Self { cluster, replicas };
+        fleet.wait_until_covered().await;
+        fleet
+    }
+
     /// Ends what a test left behind, and waits until every replica answers for every bucket from memory.
     pub(super) async fn heal(&self) {
         for node in self.cluster.nodes() {
@@ -97,6 +115,10 @@ impl Fleet {
             replica.program.thaw();
         }
         self.cluster.wait_until_healthy().await;
+        self.wait_until_covered().await;
+    }
+
+    async fn wait_until_covered(&self) {
         for replica in &self.replicas {
             eventually(FAILOVER_LIMIT, "every bucket to be covered", async || {
                 replica.metric("cloakroom_l1_covered_buckets").await == Some(BUCKETS)
@@ -113,17 +135,21 @@ impl Fleet {
 
 impl Replica {
     async fn start(urls: &[String], number: usize) -> Self {
+        let user = format!("redis.username={SPARED}");
+        let spared = ["--set", &user, "--set", "redis.password=any"];
+        let own: &[&str] = if number == 0 { &spared } else { &[] };
+        Self::start_by(|arguments| Program::cloakroom(arguments, &[]), urls, number, own).await
+    }
+
+    async fn start_by(start: impl Fn(&[&str]) -> Program, urls: &[String], number: usize, own: &[&str]) -> Self {
         let id = format!("cloakroom-{number}");
         let mut arguments = vec!["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
         arguments.extend(["--server-id", &id]);
         for url in urls {
             arguments.extend(["--redis-url", url]);
         }
-        let (user, any_password) = (format!("redis.username={SPARED}"), "redis.password=any");
-        if number == 0 {
-            arguments.extend(["--set", &user, "--set", any_password]);
-        }
-        let program = Program::cloakroom(&arguments, &[]);
+        arguments.extend(own);
+        let program = start(&arguments);
         let (traffic, admin) = (program.listener("traffic").await, program.listener("admin").await);
         Self {
             program,

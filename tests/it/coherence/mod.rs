@@ -6,6 +6,7 @@ mod faults;
 mod fleet;
 mod memory;
 mod oracle;
+mod partition;
 mod pod;
 mod run;
 mod start;

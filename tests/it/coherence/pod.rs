@@ -105,6 +105,7 @@ impl Pod {
             random: Arc::new(SystemRandom),
             view: watch::channel(fleet()).1,
             metrics: metrics.clone(),
+            traces: cloakroom::telemetry::Traces::off(),
         };
         let sessions = Sessions::new(settings, parts);
         let stop = CancellationToken::new();

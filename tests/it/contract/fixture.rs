@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -227,9 +228,16 @@ pub(crate) fn json(text: &str) -> Json {
     serde_json::value::RawValue::from_string(text.to_owned()).unwrap()
 }
 
+fn borrowed(key: Cow<'_, str>) -> &str {
+    match key {
+        Cow::Borrowed(key) => key,
+        Cow::Owned(key) => key.leak(),
+    }
+}
+
 /// A map of JSON values, shown as text so that it can be compared.
 pub(crate) fn texts(map: &JsonMap) -> Vec<(&str, &str)> {
-    map.iter().map(|(key, value)| (key, value.get())).collect()
+    map.iter().map(|(key, value)| (borrowed(key), value.get())).collect()
 }
 
 /// A change that sets one data key.

@@ -145,6 +145,7 @@ fn sessions(store: &RedisStore, redo_window: Duration) -> Sessions {
         random: Arc::new(SystemRandom),
         view,
         metrics: Metrics::new().unwrap(),
+        traces: cloakroom::telemetry::Traces::off(),
     };
     Sessions::new(settings, parts)
 }

@@ -120,6 +120,7 @@ impl Api {
             random: setup.random,
             view: watch::channel(view).1,
             metrics: metrics.clone(),
+            traces: cloakroom::telemetry::Traces::off(),
         };
         let (draining, drain) = watch::channel(false);
         let sessions = Sessions::new(settings, parts);

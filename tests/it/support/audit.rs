@@ -124,7 +124,7 @@ impl Contents {
             let (base, kind) = kind_of(key);
             let is_known = ["s", "u", "x", "n", "h", "a", "e", "r", "o", "q"].contains(&kind);
             if base.is_empty() {
-                let is_known = ["meta", "servers", "leader"].contains(&key.as_str());
+                let is_known = ["meta", "servers", "leader", "bookmarks"].contains(&key.as_str());
                 faults.unless(is_known, || format!("{key}: an unknown key"));
             } else {
                 faults.unless(is_known, || format!("{key}: an unknown kind of key"));

@@ -158,6 +158,10 @@ impl SessionStore for BrokenStore {
         Err(Self::error())
     }
 
+    async fn bookmark(&self, _: &str, _: Option<EventId>) -> Result<Option<EventId>> {
+        Err(Self::error())
+    }
+
     async fn ping(&self) -> Result<Timestamp> {
         Err(Self::error())
     }

@@ -316,7 +316,7 @@ pub(crate) fn jwt(scope: &str) -> String {
 }
 
 pub(crate) fn claims(scope: &str) -> Value {
-    json!({"aud": "cloakroom", "exp": SystemClock.now().as_millis() / 1000 + 600, "scope": scope})
+    json!({"sub": "the-tests", "aud": "cloakroom", "exp": SystemClock.now().as_millis() / 1000 + 600, "scope": scope})
 }
 
 /// A text as a segment of a path.

@@ -12,13 +12,18 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// A loopback address with a port that was free a moment ago and that this process has not given out lately.
 pub(crate) fn free_address() -> SocketAddr {
+    free_address_at(Ipv4Addr::LOCALHOST)
+}
+
+/// The same at one of the addresses of this machine.
+pub(crate) fn free_address_at(host: Ipv4Addr) -> SocketAddr {
     let size = RANGE.end - RANGE.start;
     // Test processes that run at the same time start at different places.
     let start = std::process::id().wrapping_mul(97);
     for _ in 0..size {
         let step = NEXT.fetch_add(1, Ordering::Relaxed);
         let port = RANGE.start + start.wrapping_add(step) % size;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, u16::try_from(port).expect("the range fits a port")));
+        let address = SocketAddr::from((host, u16::try_from(port).expect("the range fits a port")));
         if TcpListener::bind(address).is_ok() {
             return address;
         }

@@ -30,6 +30,14 @@ impl Program {
         Self::start(Path::new(env!("CARGO_BIN_EXE_cloakroom")), arguments, environment)
     }
 
+    /// The same in a group of its own, by which its packets can be told; only root may.
+    pub(crate) fn cloakroom_in_group(group: u32, arguments: &[&str]) -> Self {
+        let group = group.to_string();
+        let program = env!("CARGO_BIN_EXE_cloakroom");
+        let own = ["--regid", &group, "--clear-groups", program];
+        Self::start(Path::new("setpriv"), &[&own, arguments].concat(), &[])
+    }
+
     pub(crate) fn start(path: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let mut command = Command::new(path);
         for (name, _) in std::env::vars_os() {

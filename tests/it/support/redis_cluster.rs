@@ -1,5 +1,6 @@
 //! A real Redis Cluster of three primaries and three replicas.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -8,7 +9,7 @@ use tokio::sync::OnceCell;
 
 use super::chaos_proxy::ChaosProxy;
 use super::cluster_nodes::{ClusterView, NodeView};
-use super::ports::free_address;
+use super::ports::free_address_at;
 use super::server::{RedisServer, ServerOptions};
 use super::wait::{SOON, eventually};
 
@@ -26,6 +27,8 @@ pub(crate) struct ClusterOptions {
     pub(crate) allow_reads_when_down: bool,
     /// Nodes announce the addresses of a [`ChaosProxy`] each, so that clients which follow the topology go through them.
     pub(crate) proxied: bool,
+    /// Each node has a loopback address of its own, from which it also connects: a packet tells whose it is.
+    pub(crate) apart: bool,
 }
 
 impl Default for ClusterOptions {
@@ -35,6 +38,7 @@ impl Default for ClusterOptions {
             node_timeout: Duration::from_secs(2),
             allow_reads_when_down: false,
             proxied: false,
+            apart: false,
         }
     }
 }
@@ -82,7 +86,7 @@ impl RedisCluster {
     /// Starts six servers, forms a cluster (nodes 0 to 2 are primaries, node 3 replicates node 0, and so on) and waits
     /// until every node serves it.
     pub(crate) async fn start(options: ClusterOptions) -> Self {
-        let nodes = join_all((0..NODES).map(|_| start_node(&options))).await;
+        let nodes = join_all((0..NODES).map(|number| start_node(&options, number))).await;
         let cluster = Self { nodes, options };
         cluster.form().await;
         cluster
@@ -296,9 +300,14 @@ impl RedisCluster {
     }
 }
 
-async fn start_node(options: &ClusterOptions) -> ClusterNode {
-    let address = free_address();
-    let bus = free_address();
+async fn start_node(options: &ClusterOptions, number: usize) -> ClusterNode {
+    let host = if options.apart {
+        Ipv4Addr::new(127, 0, 1, u8::try_from(number + 1).expect("a few nodes"))
+    } else {
+        Ipv4Addr::LOCALHOST
+    };
+    let address = free_address_at(host);
+    let bus = free_address_at(host);
     let mut server_options = ServerOptions {
         settings: Vec::new(),
         ..options.server.clone()
@@ -308,6 +317,12 @@ async fn start_node(options: &ClusterOptions) -> ClusterNode {
     .with("cluster-config-file", &"nodes.conf")
     .with("cluster-node-timeout", &options.node_timeout.as_millis())
     .with("cluster-require-full-coverage", &"no");
+    if options.apart {
+        // Redis takes no other address than 127.0.0.1 for its own machine's.
+        server_options = server_options
+            .with("bind-source-addr", &host)
+            .with("protected-mode", &"no");
+    }
     if options.server.tls.is_some() {
         server_options = server_options.with("tls-cluster", &"yes");
     }

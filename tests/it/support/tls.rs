@@ -21,6 +21,11 @@ pub(crate) struct TlsFiles {
 
 impl TlsMaterial {
     pub(crate) fn generate() -> Self {
+        Self::generate_for(&["localhost", "127.0.0.1"])
+    }
+
+    /// The same for a server of these names and addresses.
+    pub(crate) fn generate_for(names: &[&str]) -> Self {
         // With one name for both, OpenSSL takes the server's certificate for a self-signed one.
         let mut authority = CertificateParams::default();
         authority.distinguished_name.push(DnType::CommonName, "test authority");
@@ -28,9 +33,9 @@ impl TlsMaterial {
         authority.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let authority_key = KeyPair::generate().expect("a key pair");
         let authority = CertifiedIssuer::self_signed(authority, authority_key).expect("a self-signed authority");
-        let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
-        let mut server = CertificateParams::new(names).expect("valid names");
-        server.distinguished_name.push(DnType::CommonName, "localhost");
+        let all: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut server = CertificateParams::new(all).expect("valid names");
+        server.distinguished_name.push(DnType::CommonName, names[0]);
         let server_key = KeyPair::generate().expect("a key pair");
         let certificate = server.signed_by(&server_key, &authority).expect("a signed certificate");
         Self {

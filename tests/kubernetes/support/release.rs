@@ -183,8 +183,17 @@ impl Caller {
         }
     }
 
-    /// Sends a request and returns status and body.
+    /// Sends a request as a patient client does: `503` with `Retry-After` is asked again. Returns status and body.
     pub(crate) async fn call(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> (u16, Value) {
+        eventually(SOON, "another answer than 503", async || {
+            let answer = self.call_once(method.clone(), path, body.clone()).await;
+            (answer.0 != 503).then_some(answer)
+        })
+        .await
+    }
+
+    /// Sends a request and returns status and body.
+    pub(crate) async fn call_once(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> (u16, Value) {
         let request = self
             .http
             .request(method, format!("{}{path}", self.url))

@@ -39,10 +39,13 @@ if user and limit > 0 then
 end
 
 local ended, names = {}, {}
-for i, victim in ipairs(victims) do ended[i], names[i] = victim.id, named(victim.id) end
+for i, victim in ipairs(victims) do
+  victim.c = core(base .. 's:' .. victim.id)
+  ended[i], names[i] = victim.id, named(victim.id, victim.c)
+end
 if #names > 0 then invalidate('e', 0, table.concat(names, ' ')) end
 for _, victim in ipairs(victims) do
-  for _, kin in ipairs(finish(victim.id, base .. 's:' .. victim.id, victim.m, 'limit', 'revoked')) do
+  for _, kin in ipairs(finish(victim.id, base .. 's:' .. victim.id, victim.m, victim.c, 'limit', 'revoked')) do
     ended[#ended + 1] = kin
   end
 end

@@ -15,7 +15,8 @@ if now >= m.expires then
 end
 if ARGV[5] ~= '' and tonumber(ARGV[5]) ~= m.v then return answer('conflict', m.v) end
 -- A session retired at a log-in leaves the ids before it alone: they may be those of one that goes on.
-invalidate('e', m.v, ARGV[3] == 'login' and id or named(id))
-local kin = finish(id, key, m, ARGV[3], ARGV[4])
+local c = core(key)
+invalidate('e', m.v, ARGV[3] == 'login' and id or named(id, c))
+local kin = finish(id, key, m, c, ARGV[3], ARGV[4])
 remember(KEYS[4], cjson.encode({{id}, kin}))
 return answer('ok', {id}, kin)

@@ -25,12 +25,15 @@ for _, id in ipairs(ids) do
 end
 if #sessions == 0 then return answer('ok', {}, {}, false) end
 local names = {}
-for i, session in ipairs(sessions) do names[i] = named(session[1]) end
+for i, session in ipairs(sessions) do
+  session[3] = core(base .. 's:' .. session[1])
+  names[i] = named(session[1], session[3])
+end
 invalidate('e', 0, table.concat(names, ' '))
 for i, session in ipairs(sessions) do
-  local id, m = session[1], session[2]
+  local id, m, c = unpack(session)
   sessions[i] = id
-  for _, former in ipairs(finish(id, base .. 's:' .. id, m, 'all', 'revoked')) do kin[#kin + 1] = former end
+  for _, former in ipairs(finish(id, base .. 's:' .. id, m, c, 'all', 'revoked')) do kin[#kin + 1] = former end
 end
 remember(KEYS[4], cjson.encode({sessions, kin, more}))
 return answer('ok', sessions, kin, more)

@@ -9,7 +9,10 @@ end
 local kept = ARGV[3] ~= '' and find(ARGV[3])
 local found, names, sessions, kin = {}, {}, {}, {}
 for _, one in ipairs(sessions_of(ARGV[2])) do
-  if one.id ~= kept then found[#found + 1], names[#names + 1] = one, named(one.id) end
+  if one.id ~= kept then
+    one.c = core(base .. 's:' .. one.id)
+    found[#found + 1], names[#names + 1] = one, named(one.id, one.c)
+  end
 end
 if #found == 0 then return answer('ok', {}, {}) end
 -- A message names every id, a thousand at a time.
@@ -23,7 +26,7 @@ for _, one in ipairs(found) do
     expire(id, key, m)
   else
     sessions[#sessions + 1] = id
-    for _, former in ipairs(finish(id, key, m, 'user', 'revoked')) do kin[#kin + 1] = former end
+    for _, former in ipairs(finish(id, key, m, one.c, 'user', 'revoked')) do kin[#kin + 1] = former end
   end
 end
 remember(KEYS[4], cjson.encode({sessions, kin}))

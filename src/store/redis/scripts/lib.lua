@@ -13,6 +13,11 @@ local EVENTS_FOR = 600000 -- for so long after the last of them
 local DAY = 86400000
 local KIN = 8 -- so many former ids are remembered
 
+-- What the call is done for, a word each behind the tag: `traceparent`, `actor`, `request`. Mostly nothing.
+local function word(name)
+  return string.match(ARGV[1], ' ' .. name .. '=(%S+)')
+end
+
 local function answer(status, ...)
   return cmsgpack.pack({ARGV[1], now, status, ...})
 end
@@ -82,18 +87,21 @@ local function keep(key, at)
 end
 
 local function invalidate(kind, version, ids)
-  redis.call('SPUBLISH', KEYS[2], '1 ' .. kind .. ' ' .. string.format('%d', version) .. ' ' .. ids)
+  local trace = word('traceparent')
+  redis.call('SPUBLISH', KEYS[2], '1 ' .. kind .. ' ' .. string.format('%d', version) .. ' ' .. ids ..
+    (trace and ' traceparent=' .. trace or ''))
 end
 
 -- A session's id with those that it had before: a failover may undo a rotation together with the end.
-local function named(id)
-  return table.concat({id, unpack(core(base .. 's:' .. id).kin or {})}, ' ')
+local function named(id, c)
+  return table.concat({id, unpack(c.kin or {})}, ' ')
 end
 
 local function tell(kind, id, m, c, more)
   local event = more or {}
   event.event, event.session_id, event.at, event.class = kind, id, now, m.class
   event.user_id, event.sealed_user, event.server_id = c.user, c.sealed_user, c.server_id
+  event.actor, event.request_id = word('actor'), word('request')
   local text = cjson.encode(event)
   local entry = redis.call('XADD', base .. 'e', 'MAXLEN', EVENTS, '*', 'e', text)
   redis.call('PEXPIRE', base .. 'e', EVENTS_FOR)
@@ -183,8 +191,7 @@ local function lasted(m)
 end
 
 -- Ends a session whose invalidation was published: the record first, so that nothing that follows can save it.
-local function finish(id, key, m, reason, kind)
-  local c = core(key)
+local function finish(id, key, m, c, reason, kind)
   redis.call('DEL', key, base .. 'a:' .. id)
   if redis.call('ZSCORE', base .. 'x:' .. m.class, id) then
     unindex(id, m)
