@@ -41,20 +41,21 @@ fn token_keys(config: &Config) -> Option<TokenKeys> {
         return Some(keys);
     }
     let source = config.jwt.secret.as_ref()?;
-    fn secrets(ring: &[Secret]) -> impl Iterator<Item = &[u8]> {
-        ring.iter().map(|secret| secret.expose().as_bytes())
-    }
-    let keys = TokenKeys::new(SigningKeys::derived(secrets(source.value())));
+    let keys = TokenKeys::new(SigningKeys::derived(bytes_of(source.value())));
     let (followed, former) = (keys.clone(), Mutex::new(source.value().clone()));
     follow(source, move |ring| {
         // Tokens that the former keys signed are still under way.
         let former = std::mem::replace(&mut *former.lock(), ring.clone());
         let dropped = former.iter().filter(|secret| !ring.contains(secret));
         let dropped = dropped.map(|secret| secret.expose().as_bytes());
-        followed.replace(SigningKeys::derived(secrets(ring).chain(dropped)));
+        followed.replace(SigningKeys::derived(bytes_of(ring).chain(dropped)));
         !followed.is_last()
     });
     Some(keys)
+}
+
+fn bytes_of(ring: &[Secret]) -> impl Iterator<Item = &[u8]> {
+    ring.iter().map(|secret| secret.expose().as_bytes())
 }
 
 /// What the traffic listener is told.

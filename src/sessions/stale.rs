@@ -133,7 +133,7 @@ mod tests {
     #[test]
     fn in_an_outage_one_of_those_that_ask_tries_after_each_pause() {
         let (outages, bucket) = (Outages::default(), Bucket::new(7));
-        let at = |seconds| Monotonic::from_nanos(seconds * 1_000_000_000);
+        let at = |seconds: u64| Monotonic::from_nanos(seconds * 1_000_000_000);
         let pause = Duration::from_secs(2);
         assert!(!outages.goes_on(bucket, at(9), pause), "nothing has failed");
         outages.note(bucket, Some(at(10)));

@@ -19,7 +19,7 @@ pub(super) fn apply(change: Change, session: &mut Session) -> bool {
     for (key, value) in change.data {
         changed |= match value {
             Some(value) => {
-                session.data.insert(key.as_str().to_owned(), value);
+                session.data.insert(key.as_str(), value);
                 true
             }
             None => session.data.remove(key.as_str()).is_some(),
