@@ -12,6 +12,7 @@ mod issue;
 mod measure;
 mod requests;
 mod stale;
+mod to_the_end;
 mod touches;
 mod validate;
 
@@ -32,6 +33,8 @@ pub use requests::{
     RotateRequest, ServerInfo, Stats, ValidSession, Validation,
 };
 pub use stale::Seen;
+
+pub(crate) use to_the_end::{Stopping, to_the_end};
 
 use cache::Cache;
 use measure::Sampler;

@@ -16,6 +16,10 @@ use crate::session::{
 };
 use crate::store::{Snapshot, StoreError};
 
+/// The one format of records that this version reads and writes. A record of another one says so in `m`, after the ten
+/// fields that all formats have.
+const FORMAT: u64 = 1;
+
 pub(super) fn corrupt(what: impl std::fmt::Display) -> StoreError {
     StoreError::Corrupt(what.to_string())
 }
@@ -61,6 +65,10 @@ pub(super) fn record(
     let (own_id, meta) = meta.split_once(' ').unwrap_or_default();
     if own_id != id.text().as_str() {
         return Err(StoreError::Mismatch);
+    }
+    if let Some(format) = format_of(meta).filter(|format| *format > FORMAT) {
+        let known = format!("its record has format {format}, this version knows {FORMAT}");
+        return Err(corrupt(format!("session {id}: {known}: finish the upgrade")));
     }
     let (mut by_first, mut opened) = (true, Vec::new());
     if content.is_some() || !sealed.is_empty() {
@@ -130,6 +138,11 @@ pub(super) fn origin_of(id: SessionId, core: &str, sealed: &[u8], vault: &Vault)
     }
     .map_err(corrupt)?;
     Ok(core.origin.unwrap_or_else(|| id.to_string()))
+}
+
+/// The format that a record names in `m` without its id; nothing where it has the first one.
+fn format_of(meta: &str) -> Option<u64> {
+    meta.split(' ').nth(9)?.strip_prefix('f')?.parse().ok()
 }
 
 fn session(id: SessionId, core: Core, meta: &str, data: JsonMap, unconfirmed: bool) -> Option<Session> {

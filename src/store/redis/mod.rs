@@ -12,6 +12,8 @@ mod content;
 mod edits;
 mod events;
 mod fleet;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod keys;
 mod layout;
 mod node;
@@ -24,6 +26,7 @@ mod scripts;
 mod subscriber;
 mod topology;
 mod transport;
+mod values;
 mod vault;
 
 use std::sync::Arc;
