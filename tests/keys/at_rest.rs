@@ -28,8 +28,8 @@ const TELLTALES: [&str; 12] = [
 /// A session that had everything done to it that writes what users put into it.
 async fn live_a_life(server: &Server) {
     let mut new = new_session(server, "telltale-user");
-    new.data.insert("word".to_owned(), json("\"telltale-value\""));
-    new.metadata.insert("note".to_owned(), json("\"telltale-metadata\""));
+    new.data.insert("word", json("\"telltale-value\""));
+    new.metadata.insert("note", json("\"telltale-metadata\""));
     new.roles = vec!["telltale-role".to_owned()];
     new.fingerprint = Some("telltale-fingerprint".to_owned());
     let store = &server.store;

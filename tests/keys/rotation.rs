@@ -107,7 +107,8 @@ async fn s52_keys_rotate_under_load_and_nothing_is_lost() {
     // The last key alone opens everything.
     let last = deployment.server(encryption(&["third"], PlainRecords::Refuse)).await;
     for session in sessions.iter() {
-        let found = last.found(*session.id.lock()).await.session;
+        let id = *session.id.lock();
+        let found = last.found(id).await.session;
         let expected = 41 + session.added.load(Ordering::Relaxed);
         assert_eq!(found.data["visits"].get(), expected.to_string());
         assert_eq!(found.roles, ["reader"]);

@@ -23,7 +23,7 @@ async fn two() -> Two<'static> {
     let deployment = Deployment::new(vec![redis.url()]);
     let server = deployment.server(encryption(&["key"], PlainRecords::Refuse)).await;
     let mut new = new_session(&server, "alice");
-    new.data.insert("theme".to_owned(), json("\"secret of alice\""));
+    new.data.insert("theme", json("\"secret of alice\""));
     let alice = server.make(new).await;
     let mallory = server.make(new_session(&server, "mallory")).await;
     Two {

@@ -76,6 +76,10 @@ impl Kept {
     }
 }
 
+fn turns() -> Box<[Mutex<()>]> {
+    (0..TURNS).map(|_| Mutex::new(())).collect()
+}
+
 /// A store's encryption.
 pub(super) struct Vault {
     encryption: Encryption,
@@ -84,7 +88,7 @@ pub(super) struct Vault {
     first: IntCounter,
     older: IntCounter,
     plain: IntCounter,
-    turns: [Mutex<()>; TURNS],
+    turns: Box<[Mutex<()>]>,
 }
 
 impl Vault {
@@ -96,7 +100,7 @@ impl Vault {
             first: read("first"),
             older: read("older"),
             plain: read("none"),
-            turns: std::array::from_fn(|_| Mutex::new(())),
+            turns: turns(),
         }
     }
 
@@ -110,7 +114,7 @@ impl Vault {
             first: counter()?,
             older: counter()?,
             plain: counter()?,
-            turns: std::array::from_fn(|_| Mutex::new(())),
+            turns: turns(),
         })
     }
 
