@@ -383,7 +383,7 @@ fn merged(data: &JsonMap, fields: BTreeMap<DataKey, Option<Json>>) -> JsonMap {
     let mut data = data.clone();
     for (key, value) in fields {
         match value {
-            Some(value) => data.insert(key.as_str().to_owned(), value),
+            Some(value) => data.insert(key.as_str(), value),
             None => data.remove(key.as_str()),
         };
     }

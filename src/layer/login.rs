@@ -79,8 +79,10 @@ impl LogIn {
     }
 
     /// The data keys that stay, of those that the session has.
-    pub(super) fn kept_of<'a>(&self, keys: impl Iterator<Item = &'a str>) -> Result<Vec<DataKey>, InvalidName> {
-        keys.filter(|key| self.keeps(key)).map(DataKey::new).collect()
+    pub(super) fn kept_of(&self, keys: impl Iterator<Item = String>) -> Result<Vec<DataKey>, InvalidName> {
+        keys.filter(|key| self.keeps(key))
+            .map(|key| DataKey::new(&key))
+            .collect()
     }
 }
 

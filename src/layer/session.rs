@@ -6,7 +6,7 @@ use axum::http::Request;
 use axum::http::request::Parts;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::value::to_raw_value;
+use serde_json::value::{RawValue, to_raw_value};
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::backend::{Backend, Judge};
@@ -270,7 +270,7 @@ impl State {
     fn note_written(&mut self, key: &str, json: Json) {
         self.wrote = true;
         if let Held::Open(opened) = &mut self.held {
-            Arc::make_mut(&mut opened.session).data.insert(key.to_owned(), json);
+            Arc::make_mut(&mut opened.session).data.insert(key, json);
         }
     }
 }
@@ -282,7 +282,7 @@ fn encoded<T: Serialize + ?Sized>(key: &str, value: &T) -> Result<Json> {
     })
 }
 
-fn decoded<T: DeserializeOwned>(key: &str, json: &Json) -> Result<T> {
+fn decoded<T: DeserializeOwned>(key: &str, json: &RawValue) -> Result<T> {
     serde_json::from_str(json.get()).map_err(|source| Error::Decode {
         key: key.to_owned(),
         source,

@@ -1,8 +1,9 @@
+use serde_json::value::RawValue;
+
 use super::backend::{Fields, Judge, Opened};
 use super::error::Error;
 use super::session::Core;
 use super::visit::Visit;
-use crate::session::Json;
 
 /// What a request has made of its session so far.
 #[derive(Default)]
@@ -92,10 +93,10 @@ impl State {
     }
 
     /// A value as the request sees it: what it has set itself goes first.
-    pub(super) fn value(&self, key: &str) -> Option<&Json> {
+    pub(super) fn value(&self, key: &str) -> Option<&RawValue> {
         let own = self.pending.iter().find(|(pending, _)| pending.as_str() == key);
         match own {
-            Some((_, value)) => value.as_ref(),
+            Some((_, value)) => value.as_deref(),
             None => self.opened()?.session.data.get(key),
         }
     }
