@@ -12,6 +12,9 @@ pub mod cli;
 pub mod cluster;
 pub mod coherence;
 pub mod config;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod http;
 pub mod layer;
 pub mod runtime;

@@ -8,6 +8,8 @@ mod binding;
 mod coherence;
 mod cookie;
 mod encryption;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod http;
 mod jwt;
 mod kubernetes;
@@ -128,7 +130,10 @@ impl Config {
     pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
         let mut problems = Vec::new();
         let leaves = sources.merge(&mut problems);
-        let mut reader = Reader::new(leaves, problems);
+        Self::read(Reader::new(leaves, problems))
+    }
+
+    fn read(mut reader: Reader) -> Result<Loaded, ConfigError> {
         let mut config = Self::default();
         config
             .sections_mut()

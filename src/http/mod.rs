@@ -9,6 +9,8 @@ mod cors;
 mod extract;
 mod forward;
 mod front;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod hits;
 mod input;
 pub mod listener;

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::{Background, Duties, OpenError, Opened, Readiness, for_cache, for_sessions, for_webhooks, open_store};
-use crate::cluster::View;
+use super::{
+    Background, Duties, InKubernetes, OpenError, Opened, Readiness, for_cache, for_sessions, for_webhooks, open_store,
+};
+use crate::cluster::{Conditions, View};
 use crate::config::{Config, FlagValue, Sources};
 use crate::session::{Clock, Random, SystemClock, SystemRandom};
 use crate::sessions::{Parts, Sessions, Settings};
@@ -36,6 +38,7 @@ pub struct Cloakroom {
     values: Values,
     readiness: Readiness,
     background: Background,
+    _kubernetes: Option<InKubernetes>,
 }
 
 impl Cloakroom {
@@ -162,10 +165,18 @@ impl Builder {
         let config = Config::load(&self.sources)?.config;
         let settings = for_sessions(&config)?;
         let metrics = Metrics::new()?;
-        let opened = open_store(&config, &self.clock, &self.random, &metrics).await?;
+        let kubernetes = InKubernetes::open(&config.kubernetes, &settings.server_id, &self.clock).await?;
+        let conditions = kubernetes
+            .as_ref()
+            .map_or_else(Conditions::unheard, InKubernetes::conditions);
+        let opened = open_store(&config, &self.clock, &self.random, &metrics, &conditions).await?;
+        let opened = match &kubernetes {
+            Some(kubernetes) => kubernetes.take_over(opened),
+            None => opened,
+        };
         let settings = Settings {
             redo_window: opened.redo_window,
-            cache: for_cache(&config, &*opened.transport).await,
+            cache: for_cache(&config, &*opened.transport, &conditions).await,
             ..settings
         };
         let (view, seen) = watch::channel(View::default());
@@ -195,6 +206,7 @@ impl Builder {
             transport,
             readiness: readiness.clone(),
             view,
+            conditions,
             webhooks: for_webhooks(&config, sessions.metrics())?,
         });
         Ok(Cloakroom {
@@ -203,6 +215,7 @@ impl Builder {
             values,
             readiness,
             background,
+            _kubernetes: kubernetes,
         })
     }
 }

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::OpenError;
 use super::background::Reporter;
-use crate::cluster::{Leadership, LocalFleet, Membership};
+use crate::cluster::{Condition, Conditions, Leadership, LocalFleet, Membership};
 use crate::coherence::Transport;
 use crate::config::{Config, Period, RedisSettings, Secret, WATCH_INTERVAL, Watched};
 use crate::session::{Clock, Random};
@@ -46,6 +46,7 @@ pub async fn open_store(
     clock: &Arc<dyn Clock>,
     random: &Arc<dyn Random>,
     metrics: &Metrics,
+    conditions: &Conditions,
 ) -> Result<Opened, OpenError> {
     if config.redis.urls.is_empty() {
         tracing::warn!(
@@ -54,11 +55,16 @@ pub async fn open_store(
         );
         open_memory(clock, random)
     } else {
-        open_redis(&config.redis, random, metrics).await
+        open_redis(&config.redis, random, metrics, conditions).await
     }
 }
 
-async fn open_redis(redis: &RedisSettings, random: &Arc<dyn Random>, metrics: &Metrics) -> Result<Opened, OpenError> {
+async fn open_redis(
+    redis: &RedisSettings,
+    random: &Arc<dyn Random>,
+    metrics: &Metrics,
+    conditions: &Conditions,
+) -> Result<Opened, OpenError> {
     let mut login = RedisLogin::new(redis);
     let options = RedisOptions {
         urls: redis.urls.iter().map(|url| url.expose().to_owned()).collect(),
@@ -71,7 +77,7 @@ async fn open_redis(redis: &RedisSettings, random: &Arc<dyn Random>, metrics: &M
     };
     RedisStore::check(&options, metrics).map_err(OpenError::Setting)?;
     let store = tokio::select! {
-        store = connect(&options, random, metrics) => Arc::new(store?),
+        store = connect(&options, random, metrics, conditions) => Arc::new(store?),
         never = login.follow(|| {}) => match never {},
     };
     let node_timeout = match redis.node_timeout {
@@ -95,11 +101,13 @@ async fn connect(
     options: &RedisOptions,
     random: &Arc<dyn Random>,
     metrics: &Metrics,
+    conditions: &Conditions,
 ) -> Result<RedisStore, StoreError> {
     let mut reporter = Reporter::new("open the store");
     loop {
         match RedisStore::connect(options.clone(), Arc::clone(random), metrics.clone()).await {
             Err(error @ StoreError::Unavailable(_)) => {
+                conditions.tell(Condition::StoreUnreachable(error.to_string()));
                 reporter.note::<(), _>(Err(error));
             }
             Err(other) => return Err(other),

@@ -3,6 +3,8 @@
 mod client;
 mod cookie;
 mod credential;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod origin;
 mod seal;
 mod settings;

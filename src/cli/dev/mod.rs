@@ -23,7 +23,7 @@ use super::replica::{Core, Frame, Plan, Replica};
 use super::serve::install_log;
 use super::settings;
 use super::signals::Shutdown;
-use crate::cluster::MemberState;
+use crate::cluster::{Conditions, MemberState};
 use crate::config::{Config, Loaded, Origin};
 use crate::http::caller::CallerAuth;
 use crate::runtime::{self, MEMBER_TIMEOUT};
@@ -103,9 +103,10 @@ async fn bind_fleet(config: &Config, count: u16, shutdown: &Shutdown) -> Result<
             callers: CallerAuth::Open,
             http: settings::for_http(&own),
             draining: shutdown.draining(),
+            conditions: Conditions::unheard(),
         };
         let settings = Settings {
-            cache: runtime::for_cache(&own, &*opened.transport).await,
+            cache: runtime::for_cache(&own, &*opened.transport, &Conditions::unheard()).await,
             redo_window: opened.redo_window,
             ..runtime::for_sessions(&own)?
         };

@@ -9,6 +9,8 @@ mod calls;
 mod codec;
 mod events;
 mod fleet;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod keys;
 mod layout;
 mod node;

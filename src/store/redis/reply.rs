@@ -33,6 +33,12 @@ impl<'a> Reply<'a> {
         Ok((Head { now, status }, reply))
     }
 
+    /// An answer whose beginning was read.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(super) fn over(rest: &'a [u8]) -> Self {
+        Self { rest }
+    }
+
     /// The length of the array (or of the empty table, which Lua cannot tell from one) that begins here.
     pub(super) fn array(&mut self) -> Result<usize> {
         rmp::decode::read_array_len(&mut self.rest)
