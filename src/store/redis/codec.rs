@@ -214,11 +214,15 @@ fn security_patch(change: &SecurityChange) -> BTreeMap<&'static str, serde_json:
     .collect()
 }
 
+/// As many data keys as room is made for before they are read.
+const MOST_EXPECTED: usize = 64;
+
 /// Reads a session out of an answer, and checks that it is the one that the answer speaks of (S51).
 pub(super) fn snapshot(reply: &mut Reply<'_>, id: SessionId, now: Timestamp) -> Result<Snapshot, StoreError> {
     let fields = reply.array()? / 2;
     let (mut core, mut meta, mut unconfirmed) = (None, None, false);
-    let mut data = Vec::with_capacity(fields.saturating_sub(2));
+    // An answer that claims more than it holds must not cost the memory that it claims.
+    let mut data = Vec::with_capacity(fields.saturating_sub(2).min(MOST_EXPECTED));
     for _ in 0..fields {
         let (name, value) = (reply.text()?, reply.text()?);
         match name {
