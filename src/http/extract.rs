@@ -8,9 +8,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Request};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use opentelemetry::context::FutureExt as _;
 use serde::de::DeserializeOwned;
-use tracing::Instrument as _;
 
 use super::problem::ApiError;
 use super::state::ApiState;
@@ -256,11 +254,8 @@ pub(super) fn session_id(text: &str, place: &str) -> Result<SessionId, ApiError>
 pub(super) async fn to_the_end<T: Send + 'static>(
     work: impl Future<Output = T> + Send + 'static,
 ) -> Result<T, ApiError> {
-    match tokio::spawn(work.in_current_span().with_current_context()).await {
-        Ok(outcome) => Ok(outcome),
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        Err(_) => Err(ApiError::Unavailable("the server is stopping")),
-    }
+    let done = crate::sessions::to_the_end(work).await;
+    done.map_err(|_| ApiError::Unavailable("the server is stopping"))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::OpenError;
+use crate::cluster::{Condition, Conditions};
 use crate::coherence::{Transport, may_hold};
 use crate::config::{
     self, Config, CookiePriority, MaxPerUserPolicy, Secret, SecretRing, SecretText, Sourced, WATCH_INTERVAL,
@@ -54,7 +55,7 @@ pub fn for_sessions(config: &Config) -> Result<Settings, OpenError> {
 
 /// How sessions are held in memory; nothing, and one clear line in the log, where the store does not let the staleness
 /// bound be promised (rule S).
-pub async fn for_cache(config: &Config, transport: &dyn Transport) -> Option<CacheSettings> {
+pub async fn for_cache(config: &Config, transport: &dyn Transport, conditions: &Conditions) -> Option<CacheSettings> {
     let coherence = &config.coherence;
     let cache = CacheSettings {
         staleness_bound: coherence.staleness_bound.get(),
@@ -67,6 +68,7 @@ pub async fn for_cache(config: &Config, transport: &dyn Transport) -> Option<Cac
         Ok(()) => Some(cache),
         Err(reason) => {
             tracing::warn!(%reason, "every read goes to the store");
+            conditions.tell(Condition::MemoryOff(reason.to_string()));
             None
         }
     }

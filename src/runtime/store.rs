@@ -10,12 +10,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::OpenError;
 use super::background::Reporter;
-use crate::cluster::{Leadership, LocalFleet, Membership};
+use crate::cluster::{Condition, Conditions, Leadership, LocalFleet, Membership};
 use crate::coherence::Transport;
 use crate::config::{Config, Period, RedisSettings, Secret, WATCH_INTERVAL, Watched};
 use crate::session::{Clock, Random};
 use crate::store::redis::{Credentials, RedisOptions, RedisStore};
-use crate::store::{MemoryStore, SessionStore, StoreError};
+use crate::store::{MemoryStore, MemoryValues, SessionStore, StoreError, ValueStore};
 use crate::telemetry::Metrics;
 
 /// What a failover may take beyond the cluster's node timeout: votes, replication lag, and a margin.
@@ -34,6 +34,8 @@ pub struct Opened {
     pub leadership: Arc<dyn Leadership>,
     /// What feeds this server's memory of sessions.
     pub transport: Arc<dyn Transport>,
+    /// The application's values beside its sessions.
+    pub values: Arc<dyn ValueStore>,
     /// How long ends are kept to be repeated after a failover.
     pub redo_window: Duration,
 }
@@ -44,6 +46,7 @@ pub async fn open_store(
     clock: &Arc<dyn Clock>,
     random: &Arc<dyn Random>,
     metrics: &Metrics,
+    conditions: &Conditions,
 ) -> Result<Opened, OpenError> {
     if config.redis.urls.is_empty() {
         tracing::warn!(
@@ -52,11 +55,16 @@ pub async fn open_store(
         );
         open_memory(clock, random)
     } else {
-        open_redis(&config.redis, random, metrics).await
+        open_redis(&config.redis, random, metrics, conditions).await
     }
 }
 
-async fn open_redis(redis: &RedisSettings, random: &Arc<dyn Random>, metrics: &Metrics) -> Result<Opened, OpenError> {
+async fn open_redis(
+    redis: &RedisSettings,
+    random: &Arc<dyn Random>,
+    metrics: &Metrics,
+    conditions: &Conditions,
+) -> Result<Opened, OpenError> {
     let mut login = RedisLogin::new(redis);
     let options = RedisOptions {
         urls: redis.urls.iter().map(|url| url.expose().to_owned()).collect(),
@@ -69,7 +77,7 @@ async fn open_redis(redis: &RedisSettings, random: &Arc<dyn Random>, metrics: &M
     };
     RedisStore::check(&options, metrics).map_err(OpenError::Setting)?;
     let store = tokio::select! {
-        store = connect(&options, random, metrics) => Arc::new(store?),
+        store = connect(&options, random, metrics, conditions) => Arc::new(store?),
         never = login.follow(|| {}) => match never {},
     };
     let node_timeout = match redis.node_timeout {
@@ -83,6 +91,7 @@ async fn open_redis(redis: &RedisSettings, random: &Arc<dyn Random>, metrics: &M
         redo_window: node_timeout.unwrap_or_default() + REDO_MARGIN,
         membership: Arc::clone(&store) as Arc<dyn Membership>,
         leadership: Arc::clone(&store) as Arc<dyn Leadership>,
+        values: Arc::clone(&store) as Arc<dyn ValueStore>,
         store,
     })
 }
@@ -92,11 +101,13 @@ async fn connect(
     options: &RedisOptions,
     random: &Arc<dyn Random>,
     metrics: &Metrics,
+    conditions: &Conditions,
 ) -> Result<RedisStore, StoreError> {
     let mut reporter = Reporter::new("open the store");
     loop {
         match RedisStore::connect(options.clone(), Arc::clone(random), metrics.clone()).await {
             Err(error @ StoreError::Unavailable(_)) => {
+                conditions.tell(Condition::StoreUnreachable(error.to_string()));
                 reporter.note::<(), _>(Err(error));
             }
             Err(other) => return Err(other),
@@ -173,6 +184,7 @@ pub fn open_memory(clock: &Arc<dyn Clock>, random: &Arc<dyn Random>) -> Result<O
         store,
         membership: Arc::clone(&fleet) as Arc<dyn Membership>,
         leadership: fleet,
+        values: Arc::new(MemoryValues::new(Arc::clone(clock))),
         redo_window: REDO_MARGIN,
     })
 }

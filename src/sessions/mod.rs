@@ -11,6 +11,7 @@ mod fleet;
 mod issue;
 mod measure;
 mod requests;
+mod to_the_end;
 mod touches;
 mod validate;
 
@@ -29,6 +30,8 @@ pub use requests::{
     ClientTraits, Consistency, CreateRequest, Cursor, Freshness, InvalidReason, Issued, Page, PageRequest, Presented,
     RotateRequest, ServerInfo, Stats, ValidSession, Validation,
 };
+
+pub(crate) use to_the_end::{Stopping, to_the_end};
 
 use cache::Cache;
 use measure::Sampler;

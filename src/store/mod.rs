@@ -8,6 +8,7 @@ mod event;
 mod memory;
 pub mod redis;
 mod types;
+mod values;
 
 use async_trait::async_trait;
 use tokio::sync::mpsc;
@@ -19,6 +20,8 @@ pub use types::{
     BucketCounts, Change, Created, Durations, End, Ended, Filter, Increment, LimitPolicy, Lineage, Lookup, NewSession,
     Replay, Rotated, Rotation, Snapshot, Step, Touch, UserLimit,
 };
+
+pub use values::{Claim, Held, MemoryValues, ValueStore};
 
 use crate::coherence::ConnectionId;
 use crate::session::{

@@ -25,7 +25,7 @@ const MISSES: [&str; 5] = ["absent", "no_cover", "other_stamp", "lease_lapsed", 
 const REFUSALS: [&str; 5] = ["no_cover", "elsewhere", "other_id", "overtaken", "ended"];
 const ENDS_OF_CONNECTIONS: [&str; 6] = ["lease", "subscription", "heartbeat", "connection", "message", "moved"];
 const INVALIDATIONS: [&str; 4] = ["changed", "ended", "rotated", "bucket"];
-const CALLERS: [&str; 11] = [
+const CALLERS: [&str; 13] = [
     "accepted",
     "missing",
     "forbidden",
@@ -37,6 +37,8 @@ const CALLERS: [&str; 11] = [
     "issuer",
     "expired",
     "not_yet",
+    "account",
+    "unjudged",
 ];
 const STATES: [&str; 2] = ["live", "draining"];
 const SPANS: [&str; 3] = ["exported", "failed", "dropped"];

@@ -192,8 +192,8 @@ metrics! {
         http_connections: IntGauge = "cloakroom_http_connections";
         /// Connections refused because there were too many.
         http_connections_refused: IntCounter = "cloakroom_http_connections_refused_total";
-        /// Callers judged, by outcome: accepted, missing (no bearer token), forbidden (not the scope), or what is wrong with
-        /// their token.
+        /// Callers judged, by outcome: accepted, missing (no bearer token), forbidden (not the scope), unjudged (Kubernetes did
+        /// not answer), or what is wrong with their token.
         callers: IntCounterVec = "cloakroom_callers_total" ["outcome"];
     }
     "Events": "What webhooks are, and what an operator does about a dead endpoint: [events](events.md)." {

@@ -168,7 +168,7 @@ fn peer(text: &str) -> Extensions {
 pub(crate) fn forwarded(bytes: &[u8]) {
     let headers = named_lines(bytes);
     let uri = Uri::from_static("/auth");
-    let trusted = ["10.0.0.0/8", "fd00::/8"].map(|network| network.parse::<ipnet::IpNet>());
+    let trusted = ["10.0.0.0/8", "fd00::/8"].map(str::parse::<ipnet::IpNet>);
     let trusted: Vec<_> = trusted.into_iter().flatten().collect();
     let (near, far) = (peer("10.0.0.1:9"), peer("192.0.2.1:9"));
     for nobody in [(&far, trusted.as_slice()), (&near, &[])] {

@@ -13,6 +13,6 @@ pub use seal::CookieSecrets;
 pub use settings::{CookiePreset, CookieSettings, Priority, SameSite, Secure};
 
 pub(crate) use client::{Client, OverTls, Scheme, address, only, scheme};
-pub(crate) use cookie::{Life, SetCookie, carries_cookie};
-pub(crate) use credential::Credential;
+pub(crate) use cookie::{CookieCredential, Life, SetCookie, carries_cookie, find as find_cookie};
+pub(crate) use credential::{Carried, Credential};
 pub(crate) use origin::Origin;

@@ -26,7 +26,7 @@ pub(crate) fn verifier() -> CallerAuth {
         issuer: Some("us".to_owned()),
     };
     let clock = ManualClock::new(Timestamp::from_millis(NOW));
-    let callers = CallerAuth::Jwt(Arc::new(JwtVerifier::new(settings, Arc::new(clock))));
+    let callers = CallerAuth::jwt(Arc::new(JwtVerifier::new(settings, Arc::new(clock))));
     callers.set_secret(Some(SECRET));
     callers
 }

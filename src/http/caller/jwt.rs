@@ -70,6 +70,10 @@ pub(in crate::http) enum Refusal {
     Expired,
     /// Not valid yet.
     NotYet,
+    /// Of no service account that may call, or not genuine.
+    Account,
+    /// It could not be judged: no fault of the caller.
+    Unjudged,
 }
 
 impl Refusal {
@@ -85,6 +89,8 @@ impl Refusal {
             Self::Issuer => "issuer",
             Self::Expired => "expired",
             Self::NotYet => "not_yet",
+            Self::Account => "account",
+            Self::Unjudged => "unjudged",
         }
     }
 
@@ -99,6 +105,10 @@ impl Refusal {
             Self::Issuer => "the token's iss is not the one expected",
             Self::Expired => "the token has expired, or has no exp",
             Self::NotYet => "the token is not valid yet",
+            Self::Account => {
+                "Kubernetes does not vouch for the token, or its service account is not among those that may call"
+            }
+            Self::Unjudged => "the API server of Kubernetes, which judges the token, does not answer",
         }
     }
 
@@ -172,9 +182,8 @@ impl JwtVerifier {
         &self.refresh
     }
 
-    /// What the caller of a request may do; nothing where its token names no scope of ours.
-    pub(super) async fn authenticate(&self, headers: &HeaderMap) -> Result<Option<Scope>, Refusal> {
-        let token = bearer(headers)?;
+    /// What a token's bearer may do; nothing where it names no scope of ours.
+    pub(super) async fn authenticate(&self, token: &str) -> Result<Option<Scope>, Refusal> {
         if let Some(scope) = self.remembered.get(token, self.clock.now()) {
             return Ok(Some(scope));
         }
@@ -185,9 +194,9 @@ impl JwtVerifier {
         self.verify(token, &header)
     }
 
-    /// What the caller may do, where its token was verified before.
-    pub(super) fn recall(&self, headers: &HeaderMap) -> Option<Scope> {
-        self.remembered.get(bearer(headers).ok()?, self.clock.now())
+    /// What a token's bearer may do, where it was verified before.
+    pub(super) fn recall(&self, token: &str) -> Option<Scope> {
+        self.remembered.get(token, self.clock.now())
     }
 
     pub(super) fn verify(&self, token: &str, header: &Header) -> Result<Option<Scope>, Refusal> {
@@ -263,6 +272,7 @@ fn expiry(exp: f64) -> Timestamp {
     Timestamp::from_millis(((exp + LEEWAY) * 1000.0) as u64)
 }
 
+/// The token of `Authorization: Bearer`.
 pub(super) fn bearer(headers: &HeaderMap) -> Result<&str, Refusal> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = values.next().ok_or(Refusal::Missing)?;

@@ -5,8 +5,11 @@ use serde::de::DeserializeOwned;
 use super::{activity, data, exchange, rotate, sessions, validate};
 use crate::http::extract::parse_object;
 
+/// Whether bytes are a body of some kind.
+type Accepts = fn(&[u8]) -> bool;
+
 /// Every kind of body, and whether bytes are one.
-pub(in crate::http) const BODIES: [(&str, fn(&[u8]) -> bool); 9] = [
+pub(in crate::http) const BODIES: [(&str, Accepts); 9] = [
     ("create", accepts::<sessions::CreateBody>),
     ("change", accepts::<sessions::ChangeBody>),
     ("migrate", accepts::<sessions::MigrateBody>),

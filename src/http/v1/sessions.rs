@@ -99,6 +99,7 @@ pub(super) fn answer_issued(state: &ApiState, issued: Issued, status: StatusCode
     let life = Life {
         now: issued.now,
         ends_at: session.absolute_expires_at,
+        outlives_browser: false,
     };
     let body = IssuedBody {
         token: issued.token.expose(),

@@ -142,6 +142,10 @@ impl CoreSecurity {
     }
 }
 
+/// The one format of records that this version reads and writes. A record of another one says so in `m`, after the ten
+/// fields that all formats have.
+const FORMAT: u64 = 1;
+
 fn corrupt(what: impl std::fmt::Display) -> StoreError {
     StoreError::Corrupt(what.to_string())
 }
@@ -245,11 +249,20 @@ pub(super) fn snapshot(reply: &mut Reply<'_>, id: SessionId, now: Timestamp) -> 
     if own_id != id.text().as_str() {
         return Err(StoreError::Mismatch);
     }
+    if let Some(format) = format_of(meta).filter(|format| *format > FORMAT) {
+        let known = format!("its record has format {format}, this version knows {FORMAT}");
+        return Err(corrupt(format!("session {id}: {known}: finish the upgrade")));
+    }
     let session = session(id, core, meta, data, unconfirmed).ok_or_else(|| corrupt(format!("session {id}: {meta}")))?;
     Ok(Snapshot {
         session: Arc::new(session),
         now,
     })
+}
+
+/// The format that a record names in `m` without its id; nothing where it has the first one.
+fn format_of(meta: &str) -> Option<u64> {
+    meta.split(' ').nth(9)?.strip_prefix('f')?.parse().ok()
 }
 
 fn session(id: SessionId, core: Core, meta: &str, data: JsonMap, unconfirmed: bool) -> Option<Session> {

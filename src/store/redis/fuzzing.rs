@@ -51,7 +51,7 @@ pub(crate) fn event(bytes: &[u8]) {
         return;
     };
     let bucket = Bucket::new(7);
-    let Some(event) = events::parse(bucket, entry, json) else {
+    let Some(events::Read::Event(event)) = events::parse(bucket, entry, json) else {
         return;
     };
     assert_eq!(event.id.bucket, bucket);

@@ -22,6 +22,7 @@ mod scripts;
 mod subscriber;
 mod topology;
 mod transport;
+mod values;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;

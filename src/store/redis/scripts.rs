@@ -102,5 +102,7 @@ scripts! {
     layout: [];
     announce: [];
     lead: [];
+    value_or_claim: [];
+    hold_value: [];
     bookmark: [];
 }

@@ -342,7 +342,7 @@ async fn a_caller_whose_secret_was_withdrawn_is_refused_at_once() {
         issuer: None,
     };
     let clock = ManualClock::new(Timestamp::from_millis(NOW));
-    let callers = CallerAuth::Jwt(Arc::new(JwtVerifier::new(settings, Arc::new(clock.clone()))));
+    let callers = CallerAuth::jwt(Arc::new(JwtVerifier::new(settings, Arc::new(clock.clone()))));
     callers.set_secret(Some(SECRET));
     let api = covered(Setup {
         callers: callers.clone(),
