@@ -30,6 +30,9 @@ pub(super) struct Record {
     pub(super) kept: Kept,
 }
 
+/// As many data keys as room is made for before they are read.
+const MOST_EXPECTED: usize = 64;
+
 /// Reads a session out of an answer, and checks that it is the one that the answer speaks of (S51).
 pub(super) fn record(
     reply: &mut Reply<'_>,
@@ -39,7 +42,8 @@ pub(super) fn record(
 ) -> Result<Record, StoreError> {
     let fields = reply.array()? / 2;
     let (mut core, mut meta, mut unconfirmed) = (None, None, false);
-    let mut data = Vec::with_capacity(fields.saturating_sub(2));
+    // An answer that claims more than it holds must not cost the memory that it claims.
+    let mut data = Vec::with_capacity(fields.saturating_sub(2).min(MOST_EXPECTED));
     let (mut content, mut sealed) = (None, Vec::new());
     for _ in 0..fields {
         let (name, value) = (reply.text()?, reply.bytes()?);
