@@ -45,7 +45,9 @@ async fn log_in(fleet: &Fleet, user: &str, class: &str) -> User {
 async fn hits(replica: &Replica) -> u64 {
     let page = reqwest::get(format!("http://{}/metrics", replica.admin)).await.unwrap();
     let page = page.text().await.unwrap();
-    let line = page.lines().find_map(|line| line.strip_prefix(r#"cloakroom_reads_total{source="l1"} "#));
+    let line = page
+        .lines()
+        .find_map(|line| line.strip_prefix(r#"cloakroom_reads_total{source="l1"} "#));
     line.unwrap().parse().unwrap()
 }
 
