@@ -41,6 +41,28 @@ async fn log_in(fleet: &Fleet, user: &str, class: &str) -> User {
     user
 }
 
+/// How many reads a replica has answered from memory.
+async fn hits(replica: &Replica) -> u64 {
+    let page = reqwest::get(format!("http://{}/metrics", replica.admin)).await.unwrap();
+    let page = page.text().await.unwrap();
+    let line = page
+        .lines()
+        .find_map(|line| line.strip_prefix(r#"cloakroom_reads_total{source="l1"} "#));
+    line.unwrap().parse().unwrap()
+}
+
+/// Waits until every replica holds the session in memory: on a busy machine a lease may just have lapsed.
+async fn until_held(fleet: &Fleet, (path, _): &User) {
+    for replica in &fleet.replicas {
+        eventually(SOON, "the session to be held", async || {
+            let before = hits(replica).await;
+            replica.get(path).await.expect(200);
+            hits(replica).await > before
+        })
+        .await;
+    }
+}
+
 async fn freeze_or_kill(outage: fn(&ClusterNode)) {
     let cluster = RedisCluster::start(ClusterOptions::default()).await;
     let settings = [
@@ -56,6 +78,7 @@ async fn freeze_or_kill(outage: fn(&ClusterNode)) {
         .all_show("the log-out", async |replica| !replica.is_valid(&ended.1).await)
         .await;
 
+    until_held(&fleet, &chosen).await;
     cluster.nodes().iter().for_each(outage);
     let began = Instant::now();
     tokio::time::sleep_until(began + BOUND).await;
@@ -122,6 +145,7 @@ async fn s48_stale_answers_end_with_their_time_with_the_session_and_with_the_out
     let before = Instant::now();
     let kiosk = log_in(&fleet, "alice", "kiosk").await;
     let made = Instant::now();
+    until_held(&fleet, &short).await;
     cluster.nodes().iter().for_each(|node| node.freeze());
     let began = Instant::now();
     tokio::time::sleep_until(began + BOUND).await;
