@@ -5,8 +5,9 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{JwtSettings, Secret, WATCH_INTERVAL, Watched};
-use crate::http::caller::{self, CallerAuth, JwksSource, JwtVerifier, refresh_jwks};
+use crate::cluster::kubernetes::{AccountReviewer, Kubernetes};
+use crate::config::{CallerScope, Config, JwtSettings, KubernetesSettings, Secret, WATCH_INTERVAL, Watched};
+use crate::http::caller::{self, CallerAuth, Judges, JwksSource, JwtVerifier, Scope, ServiceAccounts, refresh_jwks};
 use crate::session::Clock;
 
 /// Callers' credentials, and the tasks that keep what judges them fresh; they end when this is dropped.
@@ -25,41 +26,75 @@ impl Callers {
         }
     }
 
-    /// By JWT, where the settings name a secret or keys; else every caller counts as admin.
-    pub fn from_settings(jwt: &JwtSettings, clock: Arc<dyn Clock>) -> Self {
-        if !jwt.is_configured() {
+    /// By JWT and as service accounts, where the settings name what is needed for it; else every caller counts as admin.
+    pub fn from_settings(config: &Config, kubernetes: Option<&Kubernetes>, clock: &Arc<dyn Clock>) -> Self {
+        if !config.authenticates_callers() {
             return Self::open();
         }
-        let expected = caller::JwtSettings {
-            audience: jwt.audience.clone(),
-            issuer: jwt.issuer.clone(),
-        };
-        let verifier = Arc::new(JwtVerifier::new(expected, clock));
         let mut tasks = JoinSet::new();
-        if let Some(secret) = &jwt.secret {
-            verifier.set_secret(Some(secret.value().expose().as_bytes()));
-            tasks.spawn(follow_secret(Arc::new(secret.watch()), Arc::clone(&verifier)));
-        }
-        let url = jwt.jwks_url.clone().map(JwksSource::Url);
-        let file = jwt.jwks_file.clone().map(JwksSource::File);
-        if let Some(source) = url.or(file) {
-            tasks.spawn(refresh_jwks(source, Arc::clone(&verifier)));
-        }
+        let judges = Judges {
+            jwt: config
+                .jwt
+                .is_configured()
+                .then(|| jwt_verifier(&config.jwt, clock, &mut tasks)),
+            service_accounts: kubernetes
+                .filter(|_| !config.kubernetes.service_accounts.is_empty())
+                .map(|kubernetes| service_accounts(&config.kubernetes, kubernetes, clock)),
+        };
         Self {
-            auth: CallerAuth::Jwt(verifier),
+            auth: CallerAuth::Bearer(Arc::new(judges)),
             _tasks: tasks,
         }
     }
 }
 
-async fn follow_secret(watched: Arc<Watched<Secret>>, verifier: Arc<JwtVerifier>) {
+fn jwt_verifier(jwt: &JwtSettings, clock: &Arc<dyn Clock>, tasks: &mut JoinSet<()>) -> Arc<JwtVerifier> {
+    let expected = caller::JwtSettings {
+        audience: jwt.audience.clone(),
+        issuer: jwt.issuer.clone(),
+    };
+    let verifier = Arc::new(JwtVerifier::new(expected, Arc::clone(clock)));
+    if let Some(secret) = &jwt.secret {
+        adopt(&verifier, secret.value());
+        tasks.spawn(follow_secrets(Arc::new(secret.watch()), Arc::clone(&verifier)));
+    }
+    let url = jwt.jwks_url.clone().map(JwksSource::Url);
+    let file = jwt.jwks_file.clone().map(JwksSource::File);
+    if let Some(source) = url.or(file) {
+        tasks.spawn(refresh_jwks(source, Arc::clone(&verifier)));
+    }
+    verifier
+}
+
+fn service_accounts(settings: &KubernetesSettings, kubernetes: &Kubernetes, clock: &Arc<dyn Clock>) -> ServiceAccounts {
+    let accounts = settings.service_accounts.iter().filter_map(|account| {
+        let scope = account.scopes.iter().map(|scope| scope_of(*scope)).max()?;
+        Some((account.namespace.clone(), account.name.clone(), scope))
+    });
+    let reviewer = AccountReviewer::new(kubernetes, &settings.audience);
+    ServiceAccounts::new(accounts, Arc::new(reviewer), Arc::clone(clock))
+}
+
+fn scope_of(scope: CallerScope) -> Scope {
+    match scope {
+        CallerScope::Read => Scope::Read,
+        CallerScope::Write => Scope::Write,
+        CallerScope::Admin => Scope::Admin,
+    }
+}
+
+async fn follow_secrets(watched: Arc<Watched<Vec<Secret>>>, verifier: Arc<JwtVerifier>) {
     let mut news = watched.subscribe();
-    let adopt = async {
+    let adopting = async {
         while news.changed().await.is_ok() {
-            let secret = Arc::clone(&news.borrow_and_update());
-            verifier.set_secret(Some(secret.expose().as_bytes()));
+            adopt(&verifier, &news.borrow_and_update());
         }
     };
     let follow = Arc::clone(&watched).follow(WATCH_INTERVAL, CancellationToken::new());
-    tokio::join!(adopt, follow);
+    tokio::join!(adopting, follow);
+}
+
+fn adopt(verifier: &JwtVerifier, ring: &[Secret]) {
+    let secrets: Vec<_> = ring.iter().map(|secret| secret.expose().as_bytes()).collect();
+    verifier.set_secrets(&secrets);
 }

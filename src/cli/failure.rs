@@ -4,6 +4,7 @@ use super::client::ClientError;
 use super::config_cmd::CheckError;
 use super::selftest::SelftestError;
 use super::token::TokenError;
+use crate::cluster::FleetError;
 use crate::config::{ConfigError, Unauthenticated};
 use crate::http::listener::TlsError;
 use crate::runtime::OpenError;
@@ -52,6 +53,9 @@ pub enum Failure {
     /// The store of record cannot be opened.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The fleet cannot be told.
+    #[error(transparent)]
+    Fleet(#[from] FleetError),
     /// A socket, a signal or an output failed.
     #[error(transparent)]
     Io(#[from] io::Error),

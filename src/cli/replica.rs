@@ -16,7 +16,7 @@ use tower_service::Service;
 
 use super::failure::Failure;
 use super::signals::Shutdown;
-use crate::cluster::View;
+use crate::cluster::{Conditions, View};
 use crate::http::admin;
 use crate::http::caller::CallerAuth;
 use crate::http::listener::{Drain, Limits, Listener, Role, Tls};
@@ -62,6 +62,8 @@ pub struct Frame {
     pub webhooks: Arc<[Webhook]>,
     /// True from the first signal on.
     pub draining: watch::Receiver<bool>,
+    /// Where it tells what is abnormal.
+    pub conditions: Conditions,
 }
 
 impl Frame {
@@ -87,6 +89,7 @@ impl Frame {
                 transport: opened.transport,
                 readiness: Readiness::default(),
                 view,
+                conditions: self.conditions,
                 webhooks: self.webhooks,
             },
         }
@@ -103,6 +106,14 @@ impl Core {
     /// The façade.
     pub fn sessions(&self) -> &Sessions {
         &self.duties.sessions
+    }
+
+    /// With an application beside the API, on the same listener.
+    pub fn beside(self, owns: fn(&str) -> bool, application: Router) -> Self {
+        Self {
+            service: self.service.beside(owns, application),
+            ..self
+        }
     }
 }
 

@@ -10,10 +10,11 @@ use super::replica::{Core, Frame, Plan, Replica};
 use super::settings;
 use super::signals::Shutdown;
 use super::traces;
+use crate::cluster::Conditions;
 use crate::config::{Config, LogSettings};
 use crate::http::HttpSettings;
 use crate::http::listener::Tls;
-use crate::runtime;
+use crate::runtime::{self, InKubernetes};
 use crate::session::{Clock, Random, SystemClock, SystemRandom};
 use crate::sessions::Settings;
 use crate::telemetry::{self, LogFormat, Metrics};
@@ -30,9 +31,10 @@ pub async fn run(args: &ServeArgs) -> Result<(), Failure> {
     install_log(&config.log, &config.log.level)?;
     let shutdown = Shutdown::on_signals()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let callers = Callers::from_settings(&config.jwt, Arc::clone(&clock));
-    warn_of_what_is_not_for_production(&config);
     let settings = runtime::for_sessions(&config)?;
+    let kubernetes = InKubernetes::open(&config.kubernetes, &settings.server_id, &clock).await?;
+    let callers = Callers::from_settings(&config, kubernetes.as_ref().map(InKubernetes::client), &clock);
+    warn_of_what_is_not_for_production(&config);
     let metrics = Metrics::new()?;
     metrics.show_deployment(settings.classes.names(), settings.server_id.as_str());
     let random: Arc<dyn Random> = Arc::new(SystemRandom);
@@ -49,9 +51,12 @@ pub async fn run(args: &ServeArgs) -> Result<(), Failure> {
         },
         webhooks,
         draining: shutdown.draining(),
+        conditions: kubernetes
+            .as_ref()
+            .map_or_else(Conditions::unheard, InKubernetes::conditions),
     };
     let replica = Replica::bind(plan(&config, frame.clone())?)?;
-    let core = Box::pin(open_core(&config, settings, frame));
+    let core = Box::pin(open_core(&config, settings, frame, kubernetes.as_ref()));
     let outcome = Box::pin(replica.run(core, &shutdown)).await;
     exporting.flush(LAST_TRACES).await;
     outcome
@@ -78,9 +83,18 @@ fn plan(config: &Config, frame: Frame) -> Result<Plan, Failure> {
 }
 
 /// Waits for the store, for as long as that takes.
-async fn open_core(config: &Config, settings: Settings, frame: Frame) -> Result<Core, Failure> {
-    let opened = runtime::open_store(config, &frame.clock, &frame.random, &frame.metrics).await?;
-    let cache = runtime::for_cache(config, &*opened.transport).await;
+async fn open_core(
+    config: &Config,
+    settings: Settings,
+    frame: Frame,
+    kubernetes: Option<&InKubernetes>,
+) -> Result<Core, Failure> {
+    let opened = runtime::open_store(config, &frame.clock, &frame.random, &frame.metrics, &frame.conditions).await?;
+    let opened = match kubernetes {
+        Some(kubernetes) => kubernetes.take_over(opened),
+        None => opened,
+    };
+    let cache = runtime::for_cache(config, &*opened.transport, &frame.conditions).await;
     let redo_window = opened.redo_window;
     let settings = Settings {
         redo_window,
@@ -94,7 +108,8 @@ fn warn_of_what_is_not_for_production(config: &Config) {
     if !config.authenticates_callers() {
         tracing::warn!(
             listen = %config.server.listen,
-            "callers are not authenticated: every caller on this host counts as admin; set jwt.secret or jwt.jwks_url"
+            "callers are not authenticated: every caller on this host counts as admin; set jwt.secret, jwt.jwks_url or \
+             kubernetes.service_accounts"
         );
     }
 }

@@ -5,9 +5,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
-use super::{Leadership, Member, MemberState, Members, Membership};
+use super::{Leadership, Member, MemberState, Members, Membership, Result};
 use crate::session::{Clock, Monotonic, ServerId};
-use crate::store::Result;
 
 /// A fleet within one process: a single server, or those of `cloakroom dev`.
 pub struct LocalFleet {

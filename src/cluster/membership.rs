@@ -3,8 +3,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::Serialize;
 
+use super::Result;
 use crate::session::{Monotonic, ServerId};
-use crate::store::Result;
 
 /// Whether a server takes on sessions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -47,6 +47,13 @@ impl Members {
             .any(|member| member.server_id == *server && member.state == MemberState::Live)
     }
 
+    /// Whether a server is about to leave.
+    pub fn is_draining(&self, server: &ServerId) -> bool {
+        self.0
+            .iter()
+            .any(|member| member.server_id == *server && member.state == MemberState::Draining)
+    }
+
     /// Whether a server is there, draining or not.
     pub fn contains(&self, server: &ServerId) -> bool {
         self.0.iter().any(|member| member.server_id == *server)
@@ -58,7 +65,7 @@ impl Members {
 pub struct View {
     /// The servers that are there; nothing before they were first heard of.
     pub members: Option<Members>,
-    /// The time before they were last asked for, by this server's clock.
+    /// What happened before this time is known, by this server's clock.
     pub heard_at: Monotonic,
     /// The one that leads.
     pub leader: Option<ServerId>,
@@ -69,16 +76,32 @@ impl View {
     pub fn is_gone(&self, server: &ServerId) -> bool {
         self.members.as_ref().is_some_and(|members| !members.is_live(server))
     }
+
+    /// Whether a server has said that it is about to go, or Kubernetes has: nothing that is still to be heard changes that.
+    pub fn is_draining(&self, server: &ServerId) -> bool {
+        self.members.as_ref().is_some_and(|members| members.is_draining(server))
+    }
 }
 
 /// How servers learn of each other: by heartbeats in Redis, or from Kubernetes.
 #[async_trait]
 pub trait Membership: Send + Sync + 'static {
-    /// Says that a server is there, and learns of all that are; those unheard of for `timeout` are gone.
+    /// Says that a server is there, and learns of all that are; where they are heard of by heartbeats, those unheard of
+    /// for `timeout` are gone. A failure leaves what was known before.
     async fn announce(&self, me: &ServerId, state: MemberState, timeout: Duration) -> Result<Members>;
 
     /// Says that a server is gone.
     async fn withdraw(&self, me: &ServerId) -> Result<()>;
+
+    /// Waits until the fleet is to be asked for again because it has changed; by heartbeats that is never known.
+    async fn changed(&self) {
+        std::future::pending::<()>().await;
+    }
+
+    /// How much later than it happened a change is heard of, at most.
+    fn lag(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// How the fleet agrees on the one that sweeps. Everything the leader does is idempotent: a lease is no fence.

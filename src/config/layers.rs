@@ -108,26 +108,30 @@ impl Sources {
 }
 
 fn merge_file(path: &Path, named_by: Origin, leaves: &mut Leaves, problems: &mut Vec<Problem>) {
-    let mut report = |origin, what| {
-        problems.push(Problem {
-            origin,
+    match std::fs::read_to_string(path) {
+        Ok(text) => merge_text(&text, &Origin::File(path.to_owned()), leaves, problems),
+        Err(error) => problems.push(Problem {
+            origin: named_by,
             key: String::new(),
-            what,
-        });
-    };
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) => return report(named_by, format!("cannot read {}: {error}", path.display())),
-    };
-    let origin = Origin::File(path.to_owned());
+            what: format!("cannot read {}: {error}", path.display()),
+        }),
+    }
+}
+
+/// Merges what a settings file says.
+pub(super) fn merge_text(text: &str, origin: &Origin, leaves: &mut Leaves, problems: &mut Vec<Problem>) {
     match text.parse::<Table>() {
-        Ok(table) => flatten("", table, &origin, leaves, problems),
+        Ok(table) => flatten("", table, origin, leaves, problems),
         // The message of the error alone: its display quotes the line, and the line may hold a secret.
         Err(error) => {
             let line = error
                 .span()
                 .map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
-            report(origin, format!("is not TOML: line {line}: {}", error.message()));
+            problems.push(Problem {
+                origin: origin.clone(),
+                key: String::new(),
+                what: format!("is not TOML: line {line}: {}", error.message()),
+            });
         }
     }
 }

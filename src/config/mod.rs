@@ -8,13 +8,14 @@ mod binding;
 mod coherence;
 mod cookie;
 mod encryption;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod http;
 mod jwt;
 mod kubernetes;
 mod layers;
 mod log;
 mod migration;
-mod not_yet;
 mod otlp;
 mod problem;
 mod reader;
@@ -39,7 +40,7 @@ pub use auth::AuthSettings;
 pub use binding::{BindingPolicy, BindingSettings};
 pub use coherence::CoherenceSettings;
 pub use cookie::{CookiePreset, CookiePriority, CookieSettings, SameSite};
-pub use encryption::EncryptionSettings;
+pub use encryption::{EncryptionSettings, PlainRecords};
 pub use http::HttpSettings;
 pub use jwt::{JwtSettings, SHORTEST_JWT_SECRET};
 pub use kubernetes::{CallerScope, KubernetesSettings, ServiceAccount};
@@ -128,7 +129,10 @@ impl Config {
     pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
         let mut problems = Vec::new();
         let leaves = sources.merge(&mut problems);
-        let mut reader = Reader::new(leaves, problems);
+        Self::read(Reader::new(leaves, problems))
+    }
+
+    fn read(mut reader: Reader) -> Result<Loaded, ConfigError> {
         let mut config = Self::default();
         config
             .sections_mut()

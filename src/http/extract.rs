@@ -8,9 +8,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Request};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
-use opentelemetry::context::FutureExt as _;
 use serde::de::DeserializeOwned;
-use tracing::Instrument as _;
 
 use super::problem::ApiError;
 use super::state::ApiState;
@@ -18,7 +16,7 @@ use crate::session::{DataKey, Json as JsonValue, SessionId, UserId};
 
 /// How deep arrays and objects may nest: less than the 128 levels at which common parsers give up, so that no client
 /// is locked out of a session by what another stored.
-const MAX_DEPTH: usize = 100;
+pub(super) const MAX_DEPTH: usize = 100;
 /// How much of a body that is too large is read all the same, in bytes, and for how long.
 const MOST_DISCARDED: usize = 8 * 1024 * 1024;
 const DISCARD_TIME: Duration = Duration::from_secs(2);
@@ -126,7 +124,7 @@ async fn discard(mut body: Body) {
 }
 
 /// Serde would also take an array for a struct, field by field.
-fn parse_object<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
+pub(super) fn parse_object<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
     if body.trim_ascii_start().starts_with(b"[") {
         let detail = "body: an array; an object is needed".to_owned();
         return Err(ApiError::InvalidRequest(detail));
@@ -151,7 +149,7 @@ fn parse_json<T: DeserializeOwned>(body: &[u8]) -> Result<T, ApiError> {
 }
 
 /// The depth to which brackets outside of strings nest.
-fn nesting(json: &[u8]) -> usize {
+pub(super) fn nesting(json: &[u8]) -> usize {
     let (mut depth, mut deepest) = (0_usize, 0);
     let (mut in_string, mut escaped) = (false, false);
     for byte in json {
@@ -256,11 +254,8 @@ pub(super) fn session_id(text: &str, place: &str) -> Result<SessionId, ApiError>
 pub(super) async fn to_the_end<T: Send + 'static>(
     work: impl Future<Output = T> + Send + 'static,
 ) -> Result<T, ApiError> {
-    match tokio::spawn(work.in_current_span().with_current_context()).await {
-        Ok(outcome) => Ok(outcome),
-        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        Err(_) => Err(ApiError::Unavailable("the server is stopping")),
-    }
+    let done = crate::sessions::to_the_end(work).await;
+    done.map_err(|_| ApiError::Unavailable("the server is stopping"))
 }
 
 #[cfg(test)]

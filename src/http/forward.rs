@@ -14,6 +14,7 @@ use super::extract::QueryParams;
 use super::openapi::GateProblems;
 use super::problem::ApiError;
 use super::rendered::Identity;
+use super::stale;
 use super::state::ApiState;
 use super::visitor::{Visitor, is_recent, proves_origin};
 use crate::session::Session;
@@ -93,6 +94,7 @@ pub(super) enum Switch {
             ("X-Auth-Permissions" = String, description = "Separated by commas"),
             ("X-Auth-Class" = String, description = "The class"),
             ("X-Auth-Version" = u64, description = "The version"),
+            ("X-Cloakroom-Stale" = u64, description = "As with `GET /v1/sessions/{id}`"),
             ("X-Auth-Cache-For" = u64, description = "For so many milliseconds the answer may be reused for this very \
                 cookie, method and query; only with `auth.cache_for`"),
         )),
@@ -137,7 +139,7 @@ pub(super) async fn authenticate_any_path(
     requirements.judge(&state, &visitor, asked, Reuse::Forbidden).await
 }
 
-fn required_by_header(headers: &HeaderMap) -> Result<Requirements, ApiError> {
+pub(super) fn required_by_header(headers: &HeaderMap) -> Result<Requirements, ApiError> {
     let refusal = |rule: String| ApiError::InvalidRequest(format!("{X_AUTH_REQUIRE}: {rule}"));
     let mut lines = headers.get_all(X_AUTH_REQUIRE).iter();
     let line = lines.next().map_or(Ok(""), HeaderValue::to_str);
@@ -160,7 +162,7 @@ fn required_by_header(headers: &HeaderMap) -> Result<Requirements, ApiError> {
 
 /// The method of the request that the gateway asks about.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Asked {
+pub(super) enum Asked {
     /// GET, which a navigation has.
     Get,
     /// Another safe one (RFC 9110, section 9.2.1).
@@ -181,7 +183,7 @@ impl Asked {
 
     /// As the gateway's headers say, and where these contradict each other or the request's own method, the worst: a
     /// gateway passes on what its client sent under a name that it does not set itself.
-    fn by_headers(headers: &HeaderMap, own: &Method) -> Self {
+    pub(super) fn by_headers(headers: &HeaderMap, own: &Method) -> Self {
         let named = [X_FORWARDED_METHOD, X_ORIGINAL_METHOD];
         let mut named = named.iter().flat_map(|name| headers.get_all(name)).map(|value| {
             let method = Method::from_bytes(value.as_bytes());
@@ -239,7 +241,7 @@ impl Requirements {
                 answer.insert(X_AUTH_CACHE_FOR, HeaderValue::from(millis));
             }
         }
-        Ok(answer.into_response())
+        Ok(stale::marked(answer.into_response(), valid.stale))
     }
 
     /// The smallest of the setting, what the staleness bound leaves, and the time until the answer would be another.
@@ -367,6 +369,14 @@ impl<'a> PlainQuestion<'a> {
     }
 }
 
+#[cfg(any(test, feature = "fuzzing"))]
+impl PlainQuestion<'_> {
+    /// Whether the long way reads the same out of a query.
+    pub(super) fn agrees_with(&self, long: &Requirements) -> bool {
+        self.demands == long.demands() && self.wants_csrf() == (long.csrf == Some(Switch::On)) && long.sign_in.is_none()
+    }
+}
+
 /// The head of a gateway's own request.
 #[derive(Clone, Copy)]
 pub(super) struct Inquiry<'a> {
@@ -376,11 +386,16 @@ pub(super) struct Inquiry<'a> {
     pub(super) extensions: &'a Extensions,
 }
 
+/// The URL, or the refusal of one that is not on the list.
+fn sign_in_url(state: &ApiState, url: &str) -> Result<HeaderValue, ApiError> {
+    let listed = listed_url(&state.settings().return_urls, url);
+    listed.ok_or_else(|| ApiError::InvalidRequest("sign_in: not one of auth.return_urls".to_owned()))
+}
+
 /// The URL, where the list has one of the same scheme, host, port and path (S47). Where the one on the list has a query,
 /// that must be the same too.
-fn sign_in_url(state: &ApiState, url: &str) -> Result<HeaderValue, ApiError> {
-    let refusal = || ApiError::InvalidRequest("sign_in: not one of auth.return_urls".to_owned());
-    let wanted = Url::parse(url).map_err(|_| refusal())?;
+pub(super) fn listed_url(list: &[String], url: &str) -> Option<HeaderValue> {
+    let wanted = Url::parse(url).ok()?;
     let is_bare = wanted.username().is_empty() && wanted.password().is_none() && wanted.fragment().is_none();
     let is_listed = |listed: &String| {
         Url::parse(listed).is_ok_and(|listed| {
@@ -390,11 +405,8 @@ fn sign_in_url(state: &ApiState, url: &str) -> Result<HeaderValue, ApiError> {
                 && listed.query().is_none_or(|query| wanted.query() == Some(query))
         })
     };
-    if is_bare && state.settings().return_urls.iter().any(is_listed) {
-        HeaderValue::from_str(wanted.as_str()).map_err(|_| refusal())
-    } else {
-        Err(refusal())
-    }
+    let may_go_there = is_bare && list.iter().any(is_listed);
+    may_go_there.then(|| HeaderValue::from_str(wanted.as_str()).ok())?
 }
 
 /// A navigation without a session is sent to the sign-in page, everything else is told what is wrong.

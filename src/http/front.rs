@@ -26,12 +26,24 @@ type AnsweredLater = Pin<Box<dyn Future<Output = Answered> + Send>>;
 pub struct Front {
     hits: Option<Arc<Hits>>,
     router: Router,
+    beside: Option<Beside>,
+}
+
+/// An application that answers on the same listener.
+#[derive(Clone)]
+struct Beside {
+    owns: fn(&str) -> bool,
+    application: Router,
 }
 
 impl Front {
     /// The routes alone.
     pub(super) fn without_hits(router: Router) -> Self {
-        Self { hits: None, router }
+        Self {
+            hits: None,
+            router,
+            beside: None,
+        }
     }
 
     /// The routes, and before them the short way.
@@ -39,6 +51,15 @@ impl Front {
         Self {
             hits: Some(Arc::new(hits)),
             router,
+            beside: None,
+        }
+    }
+
+    /// With an application that answers the paths which it owns, and that the API's middleware has nothing to do with.
+    pub fn beside(self, owns: fn(&str) -> bool, application: Router) -> Self {
+        Self {
+            beside: Some(Beside { owns, application }),
+            ..self
         }
     }
 
@@ -48,6 +69,11 @@ impl Front {
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
+        if let Some(beside) = &self.beside
+            && (beside.owns)(request.uri().path())
+        {
+            return Either::Right(Either::Right(beside.application.clone().call(request)));
+        }
         if let Some(hits) = &self.hits {
             match hits.way(&request) {
                 Way::Answered(response) => return Either::Left(ready(Ok(response))),

@@ -9,6 +9,8 @@ mod cors;
 mod extract;
 mod forward;
 mod front;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod hits;
 mod input;
 pub mod listener;
@@ -19,6 +21,7 @@ mod rendered;
 mod route_metrics;
 mod schema;
 mod settings;
+mod stale;
 mod state;
 mod throttle;
 mod token_keys;

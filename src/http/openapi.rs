@@ -92,7 +92,7 @@ problems! {
         "403": "forbidden",
         "404": "session_not_found",
         "431": "headers_too_large",
-        "503": "store_unavailable",
+        "503": "store_unavailable, authentication_unavailable",
     }
     /// What the read of a data key can be answered with.
     KeyProblems {
@@ -101,7 +101,7 @@ problems! {
         "403": "forbidden",
         "404": "session_not_found, key_not_found",
         "431": "headers_too_large",
-        "503": "store_unavailable",
+        "503": "store_unavailable, authentication_unavailable",
     }
     /// What a change of a session can be answered with.
     ChangeProblems {
@@ -113,7 +113,7 @@ problems! {
         "412": "version_conflict",
         "413": "session_too_large, body_too_large",
         "431": "headers_too_large",
-        "503": "store_unavailable",
+        "503": "store_unavailable, authentication_unavailable",
     }
     /// What making a session can be answered with.
     IssueProblems {
@@ -124,7 +124,7 @@ problems! {
         "409": "too_many_sessions",
         "413": "session_too_large, body_too_large",
         "431": "headers_too_large",
-        "503": "store_unavailable",
+        "503": "store_unavailable, authentication_unavailable",
     }
     /// What an end can be answered with.
     EndProblems {
@@ -132,7 +132,7 @@ problems! {
         "401": "unauthorized",
         "403": "forbidden",
         "431": "headers_too_large",
-        "503": "store_unavailable, not_confirmed",
+        "503": "store_unavailable, not_confirmed, authentication_unavailable",
     }
     /// What needs no session of its own can be answered with.
     FleetProblems {
@@ -141,7 +141,7 @@ problems! {
         "403": "forbidden",
         "413": "body_too_large",
         "431": "headers_too_large",
-        "503": "store_unavailable",
+        "503": "store_unavailable, authentication_unavailable",
     }
     /// What browsers and gateways can be answered with.
     GateProblems {

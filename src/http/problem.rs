@@ -35,6 +35,8 @@ pub(super) enum ApiError {
     InvalidRequest(String),
     /// The caller did not prove who it is.
     Caller(Refusal),
+    /// Whoever judges the caller's token does not answer.
+    Unjudged,
     /// The caller may not do this.
     MissingScope(Scope),
     /// The browser's or gateway's credential opens no session.
@@ -125,6 +127,11 @@ impl ApiError {
             ),
             Self::Throttled { .. } => (StatusCode::TOO_MANY_REQUESTS, "throttled", "Too many invalid tokens"),
             Self::Unavailable(_) => (StatusCode::SERVICE_UNAVAILABLE, "store_unavailable", "Try again"),
+            Self::Unjudged => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "authentication_unavailable",
+                "Callers cannot be authenticated",
+            ),
             Self::NotConfirmed => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "not_confirmed",
@@ -142,6 +149,7 @@ impl ApiError {
             | Self::VersionConflict(detail)
             | Self::SessionTooLarge(detail) => detail.into(),
             Self::Caller(refusal) => refusal.detail().into(),
+            Self::Unjudged => Refusal::Unjudged.detail().into(),
             Self::MissingScope(scope) => format!("the scope {scope} is needed").into(),
             Self::SessionRefused(InvalidReason::SessionExpired) => "the session has expired".into(),
             Self::SessionRefused(_) => "the request carries no credential of a live session".into(),
@@ -223,7 +231,7 @@ impl IntoResponse for ApiError {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         match &self {
-            Self::Unavailable(_) | Self::NotConfirmed => {
+            Self::Unavailable(_) | Self::Unjudged | Self::NotConfirmed => {
                 headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
             }
             Self::Throttled { seconds } => {

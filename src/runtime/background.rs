@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval};
+use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::Instrument as _;
 
 use super::Readiness;
-use crate::cluster::{Leadership, MemberState, Members, Membership, View};
+use crate::cluster::{Condition, Conditions, Leadership, MemberState, Members, Membership, View};
 use crate::coherence::Transport;
 use crate::session::{Monotonic, ServerId};
-use crate::sessions::Sessions;
+use crate::sessions::{Error, Sessions};
 use crate::webhooks::{self, Webhook};
 
 const FLUSH_EVERY: Duration = Duration::from_millis(100);
@@ -28,6 +28,9 @@ pub const MEMBER_TIMEOUT: Duration = Duration::from_secs(10);
 const LEAD_EVERY: Duration = Duration::from_secs(3);
 /// The lease outlives two failed renewals.
 const LEASE_TTL: Duration = Duration::from_secs(10);
+/// A server that its fleet does not know for so long is told of.
+const UNLISTED_FOR: Duration = Duration::from_mins(1);
+const VIOLATIONS_EVERY: Duration = Duration::from_secs(5);
 const SWEEP_EVERY: Duration = Duration::from_secs(5);
 const COUNT_EVERY: Duration = Duration::from_secs(10);
 /// What the good-byes may take, all together.
@@ -50,6 +53,19 @@ pub struct Duties {
     pub view: watch::Sender<View>,
     /// Where events are delivered while this server leads.
     pub webhooks: Arc<[Webhook]>,
+    /// Where what is abnormal is told.
+    pub conditions: Conditions,
+}
+
+impl Duties {
+    /// Whether the store answers; tells of it where it does not.
+    async fn ping(&self) -> Result<(), Error> {
+        let answered = self.sessions.ping().await;
+        if let Err(error) = &answered {
+            self.conditions.tell(Condition::StoreUnreachable(error.to_string()));
+        }
+        answered
+    }
 }
 
 /// The running background of a server.
@@ -64,7 +80,7 @@ impl Background {
     /// Starts all loops.
     pub fn start(duties: Duties) -> Self {
         let (state, announced) = watch::channel(MemberState::Live);
-        let (lead, leads) = watch::channel(false);
+        let (lead, leads) = watch::channel(None);
         let mut tasks = JoinSet::new();
         tasks.spawn(flush(duties.sessions.clone()).in_current_span());
         tasks.spawn(redo(duties.sessions.clone()).in_current_span());
@@ -75,13 +91,18 @@ impl Background {
         let covering = async move { covered.keep_covered(transport, until).await };
         tasks.spawn(covering.in_current_span());
         tasks.spawn(await_cover(duties.clone()).in_current_span());
+        tasks.spawn(watch_violations(duties.clone()).in_current_span());
         tasks.spawn(announce(duties.clone(), announced.clone()).in_current_span());
         tasks.spawn(campaign(duties.clone(), announced, lead).in_current_span());
-        let sessions = duties.sessions.clone();
-        tasks.spawn(while_leading(leads.clone(), move || sweep(sessions.clone()), || ()).in_current_span());
-        let (sessions, counted) = (duties.sessions.clone(), duties.sessions.clone());
+        let lead = Lead {
+            sessions: duties.sessions.clone(),
+            until: leads.clone(),
+        };
+        let sweeping = lead.clone();
+        tasks.spawn(while_leading(leads.clone(), move || sweep(sweeping.clone()), || ()).in_current_span());
+        let counted = duties.sessions.clone();
         let hide = move || counted.hide_counts();
-        tasks.spawn(while_leading(leads.clone(), move || count(sessions.clone()), hide).in_current_span());
+        tasks.spawn(while_leading(leads.clone(), move || count(lead.clone()), hide).in_current_span());
         if !duties.webhooks.is_empty() {
             let (sessions, delivered) = (duties.sessions.clone(), duties.sessions.clone());
             let (hooks, hidden) = (Arc::clone(&duties.webhooks), Arc::clone(&duties.webhooks));
@@ -196,7 +217,7 @@ async fn check_store(duties: Duties) {
     let mut ticks = ticks(PING_EVERY);
     loop {
         ticks.tick().await;
-        if reporter.note(duties.sessions.ping().await).is_some() {
+        if reporter.note(duties.ping().await).is_some() {
             duties.readiness.store_has_answered();
             break;
         }
@@ -204,7 +225,7 @@ async fn check_store(duties: Duties) {
     // A store that was flushed gets its layout record back, and one that was exchanged is noticed.
     loop {
         tokio::time::sleep(CHECK_EVERY).await;
-        reporter.note(duties.sessions.ping().await);
+        reporter.note(duties.ping().await);
     }
 }
 
@@ -220,19 +241,40 @@ async fn await_cover(duties: Duties) {
     }
 }
 
+/// Tells of hits that broke the promise of the staleness bound.
+async fn watch_violations(duties: Duties) {
+    let count = || duties.sessions.metrics().staleness_violations.get();
+    let mut known = count();
+    loop {
+        tokio::time::sleep(VIOLATIONS_EVERY).await;
+        let present = count();
+        if present > known {
+            duties.conditions.tell(Condition::StalenessViolated(present - known));
+            known = present;
+        }
+    }
+}
+
 async fn announce(duties: Duties, mut state: watch::Receiver<MemberState>) {
     let me = duties.sessions.server_id().clone();
     let mut reporter = Reporter::new("learn of the fleet");
+    let mut listed = duties.sessions.monotonic();
     loop {
         let now = *state.borrow_and_update();
         let asked = duties.sessions.monotonic();
         let heard = duties.membership.announce(&me, now, MEMBER_TIMEOUT).await;
         if let Some(members) = reporter.note(heard) {
+            if members.contains(&me) {
+                listed = asked;
+            } else if asked.since(listed) >= UNLISTED_FOR {
+                duties.conditions.tell(Condition::NotListed);
+            }
             show_members(&duties.sessions, &members);
-            set_members(&duties.view, members, asked);
+            set_members(&duties.view, members, asked.before(duties.membership.lag()));
         }
         tokio::select! {
             () = tokio::time::sleep(ANNOUNCE_EVERY) => {}
+            () = duties.membership.changed() => {}
             Ok(()) = state.changed() => {}
         }
     }
@@ -246,9 +288,9 @@ fn show_members(sessions: &Sessions, Members(members): &Members) {
     }
 }
 
-fn set_members(view: &watch::Sender<View>, members: Members, asked: Monotonic) {
+fn set_members(view: &watch::Sender<View>, members: Members, heard_at: Monotonic) {
     view.send_if_modified(|view| {
-        view.heard_at = asked;
+        view.heard_at = heard_at;
         let changed = view.members.as_ref() != Some(&members);
         if changed {
             let names = |state: MemberState| {
@@ -266,34 +308,46 @@ fn set_members(view: &watch::Sender<View>, members: Members, asked: Monotonic) {
     });
 }
 
+/// Until when this server leads; nothing where it does not.
+type LeadsUntil = Option<Monotonic>;
+
 /// Leads where it can, until the server drains.
-async fn campaign(duties: Duties, mut state: watch::Receiver<MemberState>, lead: watch::Sender<bool>) {
+async fn campaign(duties: Duties, mut state: watch::Receiver<MemberState>, lead: watch::Sender<LeadsUntil>) {
     let me = duties.sessions.server_id().clone();
     let mut reporter = Reporter::new("take the leader's lease");
-    let mut renewed = Instant::now();
+    let mut renewed = duties.sessions.monotonic();
     while *state.borrow_and_update() == MemberState::Live {
-        let asked = Instant::now();
+        let was_leading = lead.borrow().is_some();
+        let asked = duties.sessions.monotonic();
         match reporter.note(duties.leadership.acquire(&me, LEASE_TTL).await) {
             Some(leader) => {
                 renewed = asked;
-                set_leader(&duties, leader, &lead);
+                set_leader(&duties, leader, asked, &lead);
             }
-            None if renewed.elapsed() >= LEASE_TTL => set_leader(&duties, None, &lead),
+            None if duties.sessions.monotonic().since(renewed) >= LEASE_TTL => set_leader(&duties, None, asked, &lead),
             None => {}
+        }
+        if was_leading && lead.borrow().is_none() {
+            tracing::warn!("the leader's lease was not renewed in time");
+            duties.conditions.tell(Condition::LeadershipLapsed);
         }
         tokio::select! {
             () = tokio::time::sleep(LEAD_EVERY) => {}
             Ok(()) = state.changed() => {}
         }
     }
-    set_leader(&duties, None, &lead);
+    set_leader(&duties, None, renewed, &lead);
     report_once("release the lease", duties.leadership.release(&me).await);
 }
 
-fn set_leader(duties: &Duties, leader: Option<ServerId>, lead: &watch::Sender<bool>) {
+fn set_leader(duties: &Duties, leader: Option<ServerId>, asked: Monotonic, lead: &watch::Sender<LeadsUntil>) {
     let leads = leader.as_ref() == Some(duties.sessions.server_id());
     duties.sessions.metrics().leader.set(i64::from(leads));
-    lead.send_if_modified(|led| std::mem::replace(led, leads) != leads);
+    lead.send_if_modified(|until| {
+        let was_leading = until.is_some();
+        *until = leads.then(|| asked.after(LEASE_TTL));
+        was_leading != leads
+    });
     duties.view.send_if_modified(|view| {
         let changed = view.leader != leader;
         if changed {
@@ -310,34 +364,58 @@ fn set_leader(duties: &Duties, leader: Option<ServerId>, lead: &watch::Sender<bo
 
 /// Runs a leader's loop while this server leads, and then something else.
 async fn while_leading<L: Future<Output = ()>>(
-    mut leads: watch::Receiver<bool>,
+    mut leads: watch::Receiver<LeadsUntil>,
     mut leaders_loop: impl FnMut() -> L,
     after: impl Fn(),
 ) {
-    while leads.wait_for(|leads| *leads).await.is_ok() {
+    while leads.wait_for(Option::is_some).await.is_ok() {
         tokio::select! {
             () = leaders_loop() => {}
-            _ = leads.wait_for(|leads| !*leads) => after(),
+            _ = leads.wait_for(Option::is_none) => after(),
         }
     }
 }
 
-async fn sweep(sessions: Sessions) {
-    let mut reporter = Reporter::new("sweep");
-    let mut ticks = ticks(SWEEP_EVERY);
-    loop {
-        ticks.tick().await;
-        reporter.note(sessions.sweep().await);
+/// What the leader works with.
+#[derive(Clone)]
+struct Lead {
+    sessions: Sessions,
+    until: watch::Receiver<LeadsUntil>,
+}
+
+impl Lead {
+    /// Waits for the next turn at which this server leads: one that was frozen may wake and not have heard yet that
+    /// another does.
+    async fn turn(&self, ticks: &mut Interval) {
+        loop {
+            ticks.tick().await;
+            if self
+                .until
+                .borrow()
+                .is_some_and(|until| self.sessions.monotonic() < until)
+            {
+                return;
+            }
+        }
     }
 }
 
-async fn count(sessions: Sessions) {
+async fn sweep(lead: Lead) {
+    let mut reporter = Reporter::new("sweep");
+    let mut ticks = ticks(SWEEP_EVERY);
+    loop {
+        lead.turn(&mut ticks).await;
+        reporter.note(lead.sessions.sweep().await);
+    }
+}
+
+async fn count(lead: Lead) {
     let mut reporter = Reporter::new("count the fleet's sessions");
     let mut ticks = ticks(COUNT_EVERY);
     loop {
-        ticks.tick().await;
-        if let Some(stats) = reporter.note(sessions.count_fleet().await) {
-            sessions.show_counts(&stats);
+        lead.turn(&mut ticks).await;
+        if let Some(stats) = reporter.note(lead.sessions.count_fleet().await) {
+            lead.sessions.show_counts(&stats);
         }
     }
 }

@@ -4,12 +4,15 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::{Background, Duties, OpenError, Opened, Readiness, for_cache, for_sessions, for_webhooks, open_store};
-use crate::cluster::View;
+use super::{
+    Background, Duties, InKubernetes, OpenError, Opened, Readiness, for_cache, for_sessions, for_webhooks, open_store,
+};
+use crate::cluster::{Conditions, View};
 use crate::config::{Config, FlagValue, Sources};
 use crate::session::{Clock, Random, SystemClock, SystemRandom};
 use crate::sessions::{Parts, Sessions, Settings};
 use crate::telemetry::Metrics;
+use crate::values::Values;
 
 /// Sessions for an application, in its own process: opened, kept coherent with those of every other replica, and closed.
 ///
@@ -32,8 +35,10 @@ use crate::telemetry::Metrics;
 pub struct Cloakroom {
     sessions: Sessions,
     config: Config,
+    values: Values,
     readiness: Readiness,
     background: Background,
+    _kubernetes: Option<InKubernetes>,
 }
 
 impl Cloakroom {
@@ -56,6 +61,11 @@ impl Cloakroom {
     /// The sessions. Cheap to clone.
     pub fn sessions(&self) -> Sessions {
         self.sessions.clone()
+    }
+
+    /// Computed values beside the sessions, in the same store.
+    pub fn values(&self) -> Values {
+        self.values.clone()
     }
 
     /// The settings in force.
@@ -155,10 +165,18 @@ impl Builder {
         let config = Config::load(&self.sources)?.config;
         let settings = for_sessions(&config)?;
         let metrics = Metrics::new()?;
-        let opened = open_store(&config, &self.clock, &self.random, &metrics).await?;
+        let kubernetes = InKubernetes::open(&config.kubernetes, &settings.server_id, &self.clock).await?;
+        let conditions = kubernetes
+            .as_ref()
+            .map_or_else(Conditions::unheard, InKubernetes::conditions);
+        let opened = open_store(&config, &self.clock, &self.random, &metrics, &conditions).await?;
+        let opened = match &kubernetes {
+            Some(kubernetes) => kubernetes.take_over(opened),
+            None => opened,
+        };
         let settings = Settings {
             redo_window: opened.redo_window,
-            cache: for_cache(&config, &*opened.transport).await,
+            cache: for_cache(&config, &*opened.transport, &conditions).await,
             ..settings
         };
         let (view, seen) = watch::channel(View::default());
@@ -167,8 +185,10 @@ impl Builder {
             membership,
             leadership,
             transport,
+            values,
             ..
         } = opened;
+        let values = Values::new(values, Arc::clone(&self.random));
         let parts = Parts {
             store,
             clock: self.clock,
@@ -186,13 +206,16 @@ impl Builder {
             transport,
             readiness: readiness.clone(),
             view,
+            conditions,
             webhooks: for_webhooks(&config, sessions.metrics())?,
         });
         Ok(Cloakroom {
             sessions,
             config,
+            values,
             readiness,
             background,
+            _kubernetes: kubernetes,
         })
     }
 }

@@ -4,18 +4,21 @@
 
 mod background;
 mod builder;
+mod kubernetes;
 mod readiness;
 pub(crate) mod settings;
 mod store;
 
 pub use background::{Background, Duties, MEMBER_TIMEOUT};
 pub use builder::{Builder, Cloakroom};
+pub use kubernetes::InKubernetes;
 pub use readiness::Readiness;
 pub use settings::{for_cache, for_cookie, for_sessions, for_webhooks};
 pub use store::{Opened, open_memory, open_store};
 
 pub(crate) use readiness::Check;
 
+use crate::cluster::kubernetes::Unusable;
 use crate::config::ConfigError;
 use crate::session::RandomError;
 use crate::store::StoreError;
@@ -32,6 +35,9 @@ pub enum OpenError {
     /// The store of record refused.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// Kubernetes cannot be used as the settings say.
+    #[error(transparent)]
+    Kubernetes(#[from] Unusable),
     /// No randomness, no sessions.
     #[error(transparent)]
     Random(#[from] RandomError),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::OpenError;
+use crate::cluster::{Condition, Conditions};
 use crate::coherence::{Transport, may_hold};
 use crate::config::{
     self, Config, CookiePriority, MaxPerUserPolicy, Secret, SecretRing, SecretText, Sourced, WATCH_INTERVAL,
@@ -24,10 +25,13 @@ pub fn for_sessions(config: &Config) -> Result<Settings, OpenError> {
         let key = key.to_owned();
         move |rule: InvalidName| OpenError::Setting(format!("{key}: {rule}"))
     };
-    let mut classes = BTreeMap::new();
+    let (mut classes, mut serve_stale) = (BTreeMap::new(), BTreeMap::new());
     for (name, class) in &config.session.classes {
         let (idle, absolute) = (class.idle.get(), class.absolute.get());
         let name = ClassName::new(name).map_err(wrong(&format!("session.classes.{name}")))?;
+        if let Some(longer) = class.serve_stale {
+            serve_stale.insert(name.clone(), longer.get());
+        }
         classes.insert(name, Class { idle, absolute });
     }
     Ok(Settings {
@@ -48,13 +52,14 @@ pub fn for_sessions(config: &Config) -> Result<Settings, OpenError> {
         },
         recent_authentication: config.session.recent_authentication.get(),
         redo_window: Duration::ZERO,
+        serve_stale,
         cache: None,
     })
 }
 
 /// How sessions are held in memory; nothing, and one clear line in the log, where the store does not let the staleness
 /// bound be promised (rule S).
-pub async fn for_cache(config: &Config, transport: &dyn Transport) -> Option<CacheSettings> {
+pub async fn for_cache(config: &Config, transport: &dyn Transport, conditions: &Conditions) -> Option<CacheSettings> {
     let coherence = &config.coherence;
     let cache = CacheSettings {
         staleness_bound: coherence.staleness_bound.get(),
@@ -67,6 +72,7 @@ pub async fn for_cache(config: &Config, transport: &dyn Transport) -> Option<Cac
         Ok(()) => Some(cache),
         Err(reason) => {
             tracing::warn!(%reason, "every read goes to the store");
+            conditions.tell(Condition::MemoryOff(reason.to_string()));
             None
         }
     }

@@ -10,12 +10,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::OpenError;
 use super::background::Reporter;
-use crate::cluster::{Leadership, LocalFleet, Membership};
+use super::settings::follow;
+use crate::cluster::{Condition, Conditions, Leadership, LocalFleet, Membership};
 use crate::coherence::Transport;
-use crate::config::{Config, Period, RedisSettings, Secret, WATCH_INTERVAL, Watched};
-use crate::session::{Clock, Random};
-use crate::store::redis::{Credentials, RedisOptions, RedisStore};
-use crate::store::{MemoryStore, SessionStore, StoreError};
+use crate::config::{self, Config, EncryptionSettings, Period, RedisSettings, Secret, WATCH_INTERVAL, Watched};
+use crate::session::{Clock, Random, RandomError, SealingKeys};
+use crate::store::redis::{Credentials, Encryption, PlainRecords, RedisOptions, RedisStore};
+use crate::store::{MemoryStore, MemoryValues, SessionStore, StoreError, ValueStore};
 use crate::telemetry::Metrics;
 
 /// What a failover may take beyond the cluster's node timeout: votes, replication lag, and a margin.
@@ -34,6 +35,8 @@ pub struct Opened {
     pub leadership: Arc<dyn Leadership>,
     /// What feeds this server's memory of sessions.
     pub transport: Arc<dyn Transport>,
+    /// The application's values beside its sessions.
+    pub values: Arc<dyn ValueStore>,
     /// How long ends are kept to be repeated after a failover.
     pub redo_window: Duration,
 }
@@ -44,6 +47,7 @@ pub async fn open_store(
     clock: &Arc<dyn Clock>,
     random: &Arc<dyn Random>,
     metrics: &Metrics,
+    conditions: &Conditions,
 ) -> Result<Opened, OpenError> {
     if config.redis.urls.is_empty() {
         tracing::warn!(
@@ -52,11 +56,45 @@ pub async fn open_store(
         );
         open_memory(clock, random)
     } else {
-        open_redis(&config.redis, random, metrics).await
+        let encryption = for_encryption(&config.encryption)?;
+        open_redis(&config.redis, encryption, random, metrics, conditions).await
     }
 }
 
-async fn open_redis(redis: &RedisSettings, random: &Arc<dyn Random>, metrics: &Metrics) -> Result<Opened, OpenError> {
+/// How what users put into sessions is kept. Keys in a file are followed by a task of the present runtime.
+fn for_encryption(settings: &EncryptionSettings) -> Result<Encryption, RandomError> {
+    fn ring(keys: &[Secret]) -> Result<SealingKeys, RandomError> {
+        let mut keys = keys.iter().map(|key| key.expose().as_bytes());
+        // A ring is never empty: the settings see to it.
+        SealingKeys::new(keys.next().ok_or(RandomError)?, keys)
+    }
+    let Some(source) = &settings.keys else {
+        return Ok(Encryption::default());
+    };
+    let plain = match settings.plain {
+        config::PlainRecords::Write => PlainRecords::Write,
+        config::PlainRecords::Read => PlainRecords::Read,
+        config::PlainRecords::Refuse => PlainRecords::Refuse,
+    };
+    let encryption = Encryption::new(ring(source.value())?, plain);
+    let followed = encryption.clone();
+    follow(source, move |keys| {
+        match ring(keys) {
+            Ok(ring) => followed.replace(ring),
+            Err(error) => tracing::error!(%error, "keeping the encryption keys that were there before"),
+        }
+        !followed.is_last()
+    });
+    Ok(encryption)
+}
+
+async fn open_redis(
+    redis: &RedisSettings,
+    encryption: Encryption,
+    random: &Arc<dyn Random>,
+    metrics: &Metrics,
+    conditions: &Conditions,
+) -> Result<Opened, OpenError> {
     let mut login = RedisLogin::new(redis);
     let options = RedisOptions {
         urls: redis.urls.iter().map(|url| url.expose().to_owned()).collect(),
@@ -66,10 +104,11 @@ async fn open_redis(redis: &RedisSettings, random: &Arc<dyn Random>, metrics: &M
         connect_timeout: redis.connect_timeout.get(),
         response_timeout: redis.response_timeout.get(),
         node_timeout: redis.node_timeout.map(Period::get),
+        encryption,
     };
     RedisStore::check(&options, metrics).map_err(OpenError::Setting)?;
     let store = tokio::select! {
-        store = connect(&options, random, metrics) => Arc::new(store?),
+        store = connect(&options, random, metrics, conditions) => Arc::new(store?),
         never = login.follow(|| {}) => match never {},
     };
     let node_timeout = match redis.node_timeout {
@@ -83,6 +122,7 @@ async fn open_redis(redis: &RedisSettings, random: &Arc<dyn Random>, metrics: &M
         redo_window: node_timeout.unwrap_or_default() + REDO_MARGIN,
         membership: Arc::clone(&store) as Arc<dyn Membership>,
         leadership: Arc::clone(&store) as Arc<dyn Leadership>,
+        values: Arc::clone(&store) as Arc<dyn ValueStore>,
         store,
     })
 }
@@ -92,11 +132,13 @@ async fn connect(
     options: &RedisOptions,
     random: &Arc<dyn Random>,
     metrics: &Metrics,
+    conditions: &Conditions,
 ) -> Result<RedisStore, StoreError> {
     let mut reporter = Reporter::new("open the store");
     loop {
         match RedisStore::connect(options.clone(), Arc::clone(random), metrics.clone()).await {
             Err(error @ StoreError::Unavailable(_)) => {
+                conditions.tell(Condition::StoreUnreachable(error.to_string()));
                 reporter.note::<(), _>(Err(error));
             }
             Err(other) => return Err(other),
@@ -173,6 +215,7 @@ pub fn open_memory(clock: &Arc<dyn Clock>, random: &Arc<dyn Random>) -> Result<O
         store,
         membership: Arc::clone(&fleet) as Arc<dyn Membership>,
         leadership: fleet,
+        values: Arc::new(MemoryValues::new(Arc::clone(clock))),
         redo_window: REDO_MARGIN,
     })
 }

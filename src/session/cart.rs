@@ -18,6 +18,17 @@ impl CartItem {
     /// The longest product id, in bytes.
     pub const MAX_PRODUCT_ID_BYTES: usize = 256;
 
+    /// Checks the line; the error says which field breaks what rule.
+    pub fn check(&self) -> Result<(), (&'static str, String)> {
+        if !(1..=Self::MAX_PRODUCT_ID_BYTES).contains(&self.product_id.len()) {
+            return Err(("product_id", format!("1 to {} bytes", Self::MAX_PRODUCT_ID_BYTES)));
+        }
+        if !(1..=Self::MAX_QUANTITY).contains(&self.quantity) {
+            return Err(("quantity", format!("1 to {}", Self::MAX_QUANTITY)));
+        }
+        Ok(())
+    }
+
     /// Adds a line to a cart; adding a product again raises its quantity, up to the most that a cart holds.
     pub fn add_to(self, cart: &mut Vec<Self>) {
         match cart.iter_mut().find(|line| line.product_id == self.product_id) {

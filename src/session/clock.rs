@@ -126,6 +126,11 @@ impl Monotonic {
         Self(self.0.saturating_add(nanos(duration)))
     }
 
+    /// The point so much earlier, the clock's zero at the least.
+    pub fn before(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(nanos(duration)))
+    }
+
     /// Whether this is more than `bound` nanoseconds after `earlier`.
     pub(crate) const fn lapsed(self, earlier: Self, bound: u64) -> bool {
         self.0.saturating_sub(earlier.0) > bound

@@ -38,6 +38,13 @@ impl Keyring {
         URL_SAFE_NO_PAD.encode(&self.derive(b"user:", user.as_str())[..12])
     }
 
+    /// Where a value of the application lies: its bucket, and what stands for its name in keys.
+    pub fn value_place(&self, name: &str) -> (Bucket, String) {
+        let hash = self.derive(b"value:", name);
+        let bucket = Bucket::new(u16::from_be_bytes([hash[0], hash[1]]));
+        (bucket, URL_SAFE_NO_PAD.encode(&hash[2..18]))
+    }
+
     /// The CSRF token of a session: bound to its id, hence new with each token (S37), and stored nowhere.
     pub fn csrf_token(&self, id: &SessionId) -> String {
         URL_SAFE_NO_PAD.encode(self.derive(b"csrf:", id.text().as_str()))

@@ -63,10 +63,10 @@ impl Sessions {
         let session = &snapshot.session;
         let home = &session.server_id;
         let seems_to_move = self.moves_here(home);
-        if seems_to_move && self.0.settings.migration == MigrationPolicy::HomeGone {
+        let moves = seems_to_move && self.is_settled(home);
+        if seems_to_move && !moves {
             self.0.touches.note_homeless(session.id, home, self.0.clock.monotonic());
         }
-        let moves = seems_to_move && self.0.settings.migration == MigrationPolicy::Always;
         let migrate = moves.then(|| (home.clone(), self.0.settings.server_id.clone()));
         let interval = session.touch_interval();
         let due =
@@ -94,6 +94,11 @@ impl Sessions {
             MigrationPolicy::Always => !view.is_gone(me),
             MigrationPolicy::HomeGone => view.is_gone(home) && !view.is_gone(me),
         }
+    }
+
+    /// Whether nothing that is still to be heard of the fleet can change that a session leaves its home.
+    fn is_settled(&self, home: &ServerId) -> bool {
+        self.0.settings.migration == MigrationPolicy::Always || self.0.view.borrow().is_draining(home)
     }
 
     /// Lets sessions move whose home was still gone when the fleet was asked for after their use: a server that has just

@@ -3,11 +3,13 @@
 //! Every operation on one session or one user is atomic and, in Redis, one script in one slot and one round trip. Side
 //! effects (indexes, counts, invalidations, events) happen inside it. One contract suite runs against every store.
 
+mod edit;
 mod error;
 mod event;
 mod memory;
 pub mod redis;
 mod types;
+mod values;
 
 use async_trait::async_trait;
 use tokio::sync::mpsc;
@@ -19,6 +21,8 @@ pub use types::{
     BucketCounts, Change, Created, Durations, End, Ended, Filter, Increment, LimitPolicy, Lineage, Lookup, NewSession,
     Replay, Rotated, Rotation, Snapshot, Step, Touch, UserLimit,
 };
+
+pub use values::{Claim, Held, MemoryValues, ValueStore};
 
 use crate::coherence::ConnectionId;
 use crate::session::{

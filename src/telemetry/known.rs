@@ -20,12 +20,12 @@ const VERDICTS: [&str; 6] = [
 const FACES: [&str; 2] = ["visitor", "application"];
 const TOUCHES: [&str; 4] = ["recorded", "gone", "failed", "dropped"];
 const RETRIES: [&str; 6] = ["moved", "ask", "tryagain", "clusterdown", "connection", "timeout"];
-const READS: [&str; 4] = ["l1", "joined", "store", "strong"];
+const READS: [&str; 5] = ["l1", "joined", "store", "strong", "stale"];
 const MISSES: [&str; 5] = ["absent", "no_cover", "other_stamp", "lease_lapsed", "past_deadline"];
 const REFUSALS: [&str; 5] = ["no_cover", "elsewhere", "other_id", "overtaken", "ended"];
 const ENDS_OF_CONNECTIONS: [&str; 6] = ["lease", "subscription", "heartbeat", "connection", "message", "moved"];
 const INVALIDATIONS: [&str; 4] = ["changed", "ended", "rotated", "bucket"];
-const CALLERS: [&str; 11] = [
+const CALLERS: [&str; 13] = [
     "accepted",
     "missing",
     "forbidden",
@@ -37,7 +37,11 @@ const CALLERS: [&str; 11] = [
     "issuer",
     "expired",
     "not_yet",
+    "account",
+    "unjudged",
 ];
+/// Which key had sealed a record.
+const SEALS: [&str; 3] = ["first", "older", "none"];
 const STATES: [&str; 2] = ["live", "draining"];
 const SPANS: [&str; 3] = ["exported", "failed", "dropped"];
 /// What there is to know of the durations of sessions.
@@ -59,6 +63,7 @@ impl Metrics {
             (&self.invalid_tokens, &FACES),
             (&self.touches, &TOUCHES),
             (&self.store_retries, &RETRIES),
+            (&self.records_opened, &SEALS),
             (&self.reads, &READS),
             (&self.l1_misses, &MISSES),
             (&self.l1_fills_refused, &REFUSALS),

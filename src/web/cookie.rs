@@ -31,6 +31,8 @@ pub(crate) struct SetCookie {
 pub(crate) struct Life {
     pub(crate) now: Timestamp,
     pub(crate) ends_at: Timestamp,
+    /// Whether it does so even where cookies end with the browser: the user wants to be remembered.
+    pub(crate) outlives_browser: bool,
 }
 
 impl SetCookie {
@@ -59,7 +61,7 @@ impl SetCookie {
     /// As [`SetCookie::value`], for a cookie of another name and value with the same attributes.
     pub(crate) fn carrying(&self, name: &str, value: &str, life: Life, scheme: Option<Scheme>) -> String {
         let mut header = format!("{name}={value}{}", self.attributes(scheme));
-        if !self.browser_lifetime {
+        if !self.browser_lifetime || life.outlives_browser {
             let max_age = life.ends_at.since(life.now).min(self.longest).as_secs();
             let _ = write!(header, "; Max-Age={max_age}");
         }
@@ -249,7 +251,12 @@ mod tests {
         let secret = token.expose();
         let value = |settings: &CookieSettings, seconds: u64| {
             let ends_at = Timestamp::from_millis(1_000_000 + seconds * 1000 + 999);
-            SetCookie::new(settings).value(&token, Life { now, ends_at }, None)
+            let life = Life {
+                now,
+                ends_at,
+                outlives_browser: false,
+            };
+            SetCookie::new(settings).value(&token, life, None)
         };
         let strict = CookieSettings::default();
         assert_eq!(

@@ -3,6 +3,8 @@
 mod client;
 mod cookie;
 mod credential;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod origin;
 mod seal;
 mod settings;
@@ -11,6 +13,6 @@ pub use seal::CookieSecrets;
 pub use settings::{CookiePreset, CookieSettings, Priority, SameSite, Secure};
 
 pub(crate) use client::{Client, OverTls, Scheme, address, only, scheme};
-pub(crate) use cookie::{Life, SetCookie, carries_cookie};
-pub(crate) use credential::Credential;
+pub(crate) use cookie::{CookieCredential, Life, SetCookie, carries_cookie, find as find_cookie};
+pub(crate) use credential::{Carried, Credential};
 pub(crate) use origin::Origin;

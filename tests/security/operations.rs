@@ -26,8 +26,8 @@ pub(crate) fn verifier() -> CallerAuth {
         issuer: Some("us".to_owned()),
     };
     let clock = ManualClock::new(Timestamp::from_millis(NOW));
-    let callers = CallerAuth::Jwt(Arc::new(JwtVerifier::new(settings, Arc::new(clock))));
-    callers.set_secret(Some(SECRET));
+    let callers = CallerAuth::jwt(Arc::new(JwtVerifier::new(settings, Arc::new(clock))));
+    callers.set_secrets(&[SECRET]);
     callers
 }
 

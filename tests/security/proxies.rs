@@ -17,19 +17,33 @@ fn s43_nobody_is_trusted_by_default() {
     let defaults = Config::load(&Sources::default()).unwrap().config;
     assert!(defaults.http.trusted_proxies.is_empty());
     assert!(HttpSettings::default().trusted_proxies.is_empty());
-    // Nor by what we ship, where it is there: a default of 0.0.0.0/0 would make the setting inert.
-    let charts = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("charts");
-    for chart in std::fs::read_dir(charts).into_iter().flatten().flatten() {
-        let Ok(values) = std::fs::read_to_string(chart.path().join("values.yaml")) else {
-            continue;
-        };
-        for line in values.lines().filter(|line| !line.trim_start().starts_with('#')) {
-            let everyone = line.contains("0.0.0.0/0") || line.contains("::/0");
-            assert!(!everyone || !line.to_lowercase().contains("trusted"), "{line}");
-            if line.trim_start().starts_with("trusted_proxies") || line.trim_start().starts_with("trustedProxies") {
-                let value = line.split_once(':').unwrap().1.trim();
-                assert!(matches!(value, "[]" | "\"\"" | "''" | ""), "{line}");
-            }
+    // Nor by what we ship: a default that trusts everybody would make the setting inert.
+    let mut shipped = Vec::new();
+    for top in ["helm", "k8s"] {
+        yaml_below(
+            &std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(top),
+            &mut shipped,
+        );
+    }
+    assert!(!shipped.is_empty(), "no chart and no manifest");
+    for path in shipped {
+        let text = std::fs::read_to_string(&path).unwrap().to_lowercase();
+        let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+        for line in lines.filter(|line| line.replace(['_', '-'], "").contains("trustedproxies")) {
+            let value = line.split_once([':', '=']).map_or("", |(_, value)| value.trim());
+            assert!(matches!(value, "" | "[]" | "\"\"" | "''"), "{}: {line}", path.display());
+        }
+    }
+}
+
+/// The YAML files of a directory, but for the values that tests install with.
+fn yaml_below(directory: &std::path::Path, found: &mut Vec<std::path::PathBuf>) {
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() && path.file_name().is_some_and(|name| name != "ci") {
+            yaml_below(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "yaml") {
+            found.push(path);
         }
     }
 }

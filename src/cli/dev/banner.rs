@@ -127,6 +127,8 @@ impl fmt::Display for Banner {
                 "  {server_id}  API http://{traffic}  metrics and health http://{admin}"
             )?;
         }
+        let shop = self.coloured(BOLD, &format!("{}/shop", self.replica(0)));
+        writeln!(f, "\nA shop with these sessions, on each replica: {shop}")?;
         writeln!(f, "\nEach of these lines works by itself:")?;
         for (what, line) in self.examples() {
             writeln!(f, "\n{}\n{line}", self.coloured(DIM, &format!("# {what}")))?;

@@ -3,12 +3,17 @@
 mod banner;
 mod ports;
 mod seed;
+#[path = "../../../examples/shop/app/mod.rs"]
+mod shop;
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
+use axum::response::Redirect;
+use axum::routing::get;
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
@@ -18,15 +23,18 @@ use super::replica::{Core, Frame, Plan, Replica};
 use super::serve::install_log;
 use super::settings;
 use super::signals::Shutdown;
-use crate::cluster::MemberState;
+use crate::cluster::{Conditions, MemberState};
 use crate::config::{Config, Loaded, Origin};
 use crate::http::caller::CallerAuth;
 use crate::runtime::{self, MEMBER_TIMEOUT};
 use crate::session::{Clock, Random, SystemClock, SystemRandom};
 use crate::sessions::Settings;
 use crate::telemetry::Metrics;
+use crate::values::Values;
 use banner::{Banner, Place};
 
+/// Where the demo application lies.
+const SHOP: &str = "/shop";
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// A person who presses Ctrl-C does not want to wait for an open event stream.
 const DRAIN: Duration = Duration::from_secs(2);
@@ -95,17 +103,18 @@ async fn bind_fleet(config: &Config, count: u16, shutdown: &Shutdown) -> Result<
             callers: CallerAuth::Open,
             http: settings::for_http(&own),
             draining: shutdown.draining(),
+            conditions: Conditions::unheard(),
         };
         let settings = Settings {
-            cache: runtime::for_cache(&own, &*opened.transport).await,
+            cache: runtime::for_cache(&own, &*opened.transport, &Conditions::unheard()).await,
             redo_window: opened.redo_window,
             ..runtime::for_sessions(&own)?
         };
         let server_id = settings.server_id.clone();
-        fleet.push((
-            Replica::bind(plan(&own, frame.clone()))?,
-            frame.fill(settings, opened.clone()),
-        ));
+        let replica = Replica::bind(plan(&own, frame.clone()))?;
+        let core = frame.fill(settings, opened.clone());
+        let shop = shop(&core, Values::new(Arc::clone(&opened.values), Arc::clone(&random)))?;
+        fleet.push((replica, core.beside(is_of_the_shop, shop)));
         // Known to all before any of them serves: none takes another for gone, and its sessions over.
         opened
             .membership
@@ -113,6 +122,18 @@ async fn bind_fleet(config: &Config, count: u16, shutdown: &Shutdown) -> Result<
             .await?;
     }
     Ok(fleet)
+}
+
+/// The demo application over a replica's own sessions; the root leads to it.
+fn shop(core: &Core, values: Values) -> Result<Router, Failure> {
+    let shop = shop::router(SHOP, core.sessions().clone(), values);
+    let shop = shop.map_err(|error| Failure::Setting(format!("the shop: {error}")))?;
+    Ok(shop.route("/", get(async || Redirect::to(SHOP))))
+}
+
+fn is_of_the_shop(path: &str) -> bool {
+    let below = path.strip_prefix(SHOP);
+    path == "/" || below.is_some_and(|page| page.is_empty() || page.starts_with('/'))
 }
 
 fn plan(config: &Config, frame: Frame) -> Plan {

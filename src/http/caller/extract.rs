@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 
-use super::{CallerAuth, Scope};
+use super::{CallerAuth, Refusal, Scope};
 use crate::http::middleware::X_REQUEST_ID;
 use crate::http::problem::ApiError;
 use crate::http::state::ApiState;
@@ -103,16 +103,17 @@ impl FromRequestParts<ApiState> for Admin {
 }
 
 async fn authorise(parts: &Parts, state: &ApiState, needed: Scope) -> Result<(), ApiError> {
-    let CallerAuth::Jwt(verifier) = state.callers() else {
+    let CallerAuth::Bearer(judges) = state.callers() else {
         return Ok(());
     };
-    if verifier.recall(&parts.headers) >= Some(needed) {
+    if judges.recall(&parts.headers) >= Some(needed) {
         state.counters().accepted.inc();
         return Ok(());
     }
-    let (outcome, answer) = match verifier.authenticate(&parts.headers).await {
+    let (outcome, answer) = match judges.authenticate(&parts.headers).await {
         Ok(granted) if granted >= Some(needed) => ("accepted", Ok(())),
         Ok(_) => ("forbidden", Err(ApiError::MissingScope(needed))),
+        Err(Refusal::Unjudged) => (Refusal::Unjudged.as_str(), Err(ApiError::Unjudged)),
         Err(refusal) => (refusal.as_str(), Err(ApiError::Caller(refusal))),
     };
     state.sessions().metrics().callers.with_label_values(&[outcome]).inc();

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation, decode, decode_header};
@@ -34,7 +34,7 @@ pub struct JwtSettings {
 pub struct JwtVerifier {
     settings: JwtSettings,
     clock: Arc<dyn Clock>,
-    secret: ArcSwapOption<DecodingKey>,
+    secrets: ArcSwap<Vec<DecodingKey>>,
     keys: ArcSwap<KeySet>,
     refresh: Refresh,
     remembered: Remembered,
@@ -70,6 +70,10 @@ pub(in crate::http) enum Refusal {
     Expired,
     /// Not valid yet.
     NotYet,
+    /// Of no service account that may call, or not genuine.
+    Account,
+    /// It could not be judged: no fault of the caller.
+    Unjudged,
 }
 
 impl Refusal {
@@ -85,6 +89,8 @@ impl Refusal {
             Self::Issuer => "issuer",
             Self::Expired => "expired",
             Self::NotYet => "not_yet",
+            Self::Account => "account",
+            Self::Unjudged => "unjudged",
         }
     }
 
@@ -99,6 +105,10 @@ impl Refusal {
             Self::Issuer => "the token's iss is not the one expected",
             Self::Expired => "the token has expired, or has no exp",
             Self::NotYet => "the token is not valid yet",
+            Self::Account => {
+                "Kubernetes does not vouch for the token, or its service account is not among those that may call"
+            }
+            Self::Unjudged => "the API server of Kubernetes, which judges the token, does not answer",
         }
     }
 
@@ -144,7 +154,7 @@ impl JwtVerifier {
         Self {
             settings,
             clock,
-            secret: ArcSwapOption::empty(),
+            secrets: ArcSwap::default(),
             keys: ArcSwap::default(),
             remembered: Remembered::new(),
             refresh: Refresh {
@@ -155,10 +165,10 @@ impl JwtVerifier {
         }
     }
 
-    /// See [`super::CallerAuth::set_secret`].
-    pub fn set_secret(&self, secret: Option<&[u8]>) {
-        self.secret
-            .store(secret.map(|secret| Arc::new(DecodingKey::from_secret(secret))));
+    /// See [`super::CallerAuth::set_secrets`].
+    pub fn set_secrets(&self, secrets: &[&[u8]]) {
+        let keys = secrets.iter().map(|secret| DecodingKey::from_secret(secret));
+        self.secrets.store(Arc::new(keys.collect()));
         self.remembered.forget();
     }
 
@@ -172,9 +182,8 @@ impl JwtVerifier {
         &self.refresh
     }
 
-    /// What the caller of a request may do; nothing where its token names no scope of ours.
-    pub(super) async fn authenticate(&self, headers: &HeaderMap) -> Result<Option<Scope>, Refusal> {
-        let token = bearer(headers)?;
+    /// What a token's bearer may do; nothing where it names no scope of ours.
+    pub(super) async fn authenticate(&self, token: &str) -> Result<Option<Scope>, Refusal> {
         if let Some(scope) = self.remembered.get(token, self.clock.now()) {
             return Ok(Some(scope));
         }
@@ -185,12 +194,12 @@ impl JwtVerifier {
         self.verify(token, &header)
     }
 
-    /// What the caller may do, where its token was verified before.
-    pub(super) fn recall(&self, headers: &HeaderMap) -> Option<Scope> {
-        self.remembered.get(bearer(headers).ok()?, self.clock.now())
+    /// What a token's bearer may do, where it was verified before.
+    pub(super) fn recall(&self, token: &str) -> Option<Scope> {
+        self.remembered.get(token, self.clock.now())
     }
 
-    fn verify(&self, token: &str, header: &Header) -> Result<Option<Scope>, Refusal> {
+    pub(super) fn verify(&self, token: &str, header: &Header) -> Result<Option<Scope>, Refusal> {
         // What must be understood (RFC 7515, section 4.1.11) is not; where keys are to be had (jku, x5u, jwk) is not
         // for the token to say.
         if header.crit.is_some() {
@@ -199,9 +208,17 @@ impl JwtVerifier {
         check_type(header.typ.as_deref())?;
         let keys_before = self.remembered.keys();
         let claims = if header.alg == Algorithm::HS256 {
-            let secret = self.secret.load();
-            let key = secret.as_deref().ok_or(Refusal::UnknownKey)?;
-            claims(token, key, Algorithm::HS256)
+            let secrets = self.secrets.load();
+            let judge = |key| claims(token, key, Algorithm::HS256);
+            let mut verdicts = secrets.iter().map(judge);
+            let other_secret = |verdict: &_| matches!(verdict, Err(Refusal::Signature));
+            let verdict = verdicts.find(|verdict| !other_secret(verdict));
+            let nothing = if secrets.is_empty() {
+                Refusal::UnknownKey
+            } else {
+                Refusal::Signature
+            };
+            verdict.unwrap_or(Err(nothing))
         } else {
             let keys = self.keys.load();
             let found = keys.find(header.kid.as_deref(), header.alg);
@@ -263,7 +280,8 @@ fn expiry(exp: f64) -> Timestamp {
     Timestamp::from_millis(((exp + LEEWAY) * 1000.0) as u64)
 }
 
-fn bearer(headers: &HeaderMap) -> Result<&str, Refusal> {
+/// The token of `Authorization: Bearer`.
+pub(super) fn bearer(headers: &HeaderMap) -> Result<&str, Refusal> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = values.next().ok_or(Refusal::Missing)?;
     if values.next().is_some() {

@@ -25,7 +25,7 @@ fn verifier(issuer: Option<&str>) -> JwtVerifier {
 
 fn with_secret(issuer: Option<&str>) -> JwtVerifier {
     let verifier = verifier(issuer);
-    verifier.set_secret(Some(SECRET));
+    verifier.set_secrets(&[SECRET]);
     verifier
 }
 
@@ -45,10 +45,14 @@ fn hs256(claims: &Value) -> String {
     )
 }
 
+async fn authenticate(verifier: &JwtVerifier, headers: &HeaderMap) -> Result<Option<Scope>, Refusal> {
+    verifier.authenticate(bearer(headers)?).await
+}
+
 async fn judge(verifier: &JwtVerifier, token: &str) -> Result<Option<Scope>, Refusal> {
     let mut headers = HeaderMap::new();
     headers.insert(AUTHORIZATION, HeaderValue::try_from(format!("Bearer {token}")).unwrap());
-    verifier.authenticate(&headers).await
+    authenticate(verifier, &headers).await
 }
 
 /// Changes one claim of a good token.
@@ -155,14 +159,14 @@ async fn s56_unsigned_foreign_and_broken_tokens_are_refused() {
         assert!(judge(&verifier, broken).await.is_err(), "{broken}");
     }
     let mut headers = HeaderMap::new();
-    assert_eq!(verifier.authenticate(&headers).await, Err(Refusal::Missing));
+    assert_eq!(authenticate(&verifier, &headers).await, Err(Refusal::Missing));
     headers.append(AUTHORIZATION, HeaderValue::from_static("Basic abc"));
-    assert_eq!(verifier.authenticate(&headers).await, Err(Refusal::Missing));
+    assert_eq!(authenticate(&verifier, &headers).await, Err(Refusal::Missing));
     let token = HeaderValue::try_from(format!("bearer {}", hs256(&good()))).unwrap();
     headers.insert(AUTHORIZATION, token.clone());
-    assert!(verifier.authenticate(&headers).await.is_ok(), "schemes ignore case");
+    assert!(authenticate(&verifier, &headers).await.is_ok(), "schemes ignore case");
     headers.append(AUTHORIZATION, token);
-    assert_eq!(verifier.authenticate(&headers).await, Err(Refusal::Malformed));
+    assert_eq!(authenticate(&verifier, &headers).await, Err(Refusal::Malformed));
 }
 
 #[tokio::test]
@@ -170,10 +174,21 @@ async fn a_replaced_secret_takes_effect_at_once() {
     let verifier = with_secret(None);
     let token = hs256(&good());
     assert!(judge(&verifier, &token).await.is_ok());
-    verifier.set_secret(Some(b"another secret of more than 32 bytes"));
+    verifier.set_secrets(&[b"another secret of more than 32 bytes"]);
     assert_eq!(judge(&verifier, &token).await, Err(Refusal::Signature));
-    verifier.set_secret(None);
+    verifier.set_secrets(&[]);
     assert_eq!(judge(&verifier, &token).await, Err(Refusal::UnknownKey));
+}
+
+#[tokio::test]
+async fn p8_every_secret_of_the_ring_verifies() {
+    let verifier = with_secret(None);
+    verifier.set_secrets(&[b"another secret of more than 32 bytes", SECRET]);
+    assert!(judge(&verifier, &hs256(&good())).await.is_ok());
+    // What is wrong besides the signature is told of whichever secret it is.
+    let mut claims = good();
+    claims["exp"] = json!(NOW - 60);
+    assert_eq!(judge(&verifier, &hs256(&claims)).await, Err(Refusal::Expired));
 }
 
 /// A fresh key pair with its public JWK.

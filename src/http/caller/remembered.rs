@@ -61,7 +61,8 @@ impl Remembered {
     }
 }
 
-fn hash(token: &str) -> [u8; 32] {
+/// What stands for a token where it must not be kept.
+pub(super) fn hash(token: &str) -> [u8; 32] {
     let mut hash = [0; 32];
     hash.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
     hash

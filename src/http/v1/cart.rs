@@ -34,20 +34,9 @@ pub(in crate::http) async fn add(
     SessionPath(id): SessionPath,
     JsonBody(item): JsonBody<CartItem>,
 ) -> Result<Json<Cart>, ApiError> {
-    check(&item)?;
+    item.check().map_err(|(field, rule)| invalid(field, &rule))?;
     let items = state.sessions().add_to_cart(id, item).await?;
     Ok(Json(Cart { items }))
-}
-
-fn check(item: &CartItem) -> Result<(), ApiError> {
-    if !(1..=CartItem::MAX_PRODUCT_ID_BYTES).contains(&item.product_id.len()) {
-        let rule = format!("1 to {} bytes", CartItem::MAX_PRODUCT_ID_BYTES);
-        return Err(invalid("product_id", &rule));
-    }
-    if !(1..=CartItem::MAX_QUANTITY).contains(&item.quantity) {
-        return Err(invalid("quantity", &format!("1 to {}", CartItem::MAX_QUANTITY)));
-    }
-    Ok(())
 }
 
 /// The cart; empty where nothing was added yet.

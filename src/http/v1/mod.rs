@@ -6,6 +6,8 @@ mod data;
 mod events;
 mod exchange;
 mod fleet;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(super) mod fuzzing;
 mod rotate;
 mod sessions;
 mod users;

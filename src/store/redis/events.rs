@@ -6,9 +6,11 @@ use redis::{PushInfo, PushKind, Value};
 use serde::Deserialize;
 use tokio::sync::{mpsc, watch};
 
+use super::content::open_user;
 use super::keys::Keys;
 use super::node::Address;
 use super::subscriber::Subscriber;
+use super::vault::Vault;
 use super::{BucketCall, RedisStore, Result};
 use crate::session::{Bucket, ServerId, Timestamp, UserId};
 use crate::store::{EndReason, Event, EventId, EventKind, Replay, StoreError};
@@ -29,6 +31,7 @@ struct Told {
     at: u64,
     class: String,
     user_id: Option<String>,
+    sealed_user: Option<String>,
     server_id: Option<String>,
     version: Option<u64>,
     reason: Option<String>,
@@ -39,7 +42,15 @@ struct Told {
     request_id: Option<String>,
 }
 
-fn parse(bucket: Bucket, entry: &str, json: &str) -> Option<Event> {
+/// What was read where an event should be.
+#[expect(clippy::large_enum_variant, reason = "it is taken apart where it is made")]
+pub(super) enum Read {
+    Event(Event),
+    /// An event of a kind that a newer server tells of: not missed, and not for the listeners of this one.
+    Foreign,
+}
+
+pub(super) fn parse(bucket: Bucket, entry: &str, json: &str, vault: &Vault) -> Option<Read> {
     let (at, sequence) = entry.split_once('-')?;
     let id = EventId {
         at: Timestamp::from_millis(at.parse().ok()?),
@@ -47,11 +58,17 @@ fn parse(bucket: Bucket, entry: &str, json: &str) -> Option<Event> {
         bucket,
     };
     let told: Told = serde_json::from_str(json).ok()?;
-    Some(Event {
+    let Some(kind) = EventKind::from_name(&told.event) else {
+        return Some(Read::Foreign);
+    };
+    Some(Read::Event(Event {
         id,
-        kind: EventKind::from_name(&told.event)?,
+        kind,
         session_id: told.session_id.parse().ok()?,
-        user_id: told.user_id.and_then(|user| UserId::new(&user).ok()),
+        user_id: match &told.sealed_user {
+            Some(sealed) => open_user(sealed, vault),
+            None => told.user_id.and_then(|user| UserId::new(&user).ok()),
+        },
         server_id: told.server_id.and_then(|server| ServerId::new(&server).ok()),
         at: Timestamp::from_millis(told.at),
         class: told.class,
@@ -62,16 +79,16 @@ fn parse(bucket: Bucket, entry: &str, json: &str) -> Option<Event> {
         previous_server_id: told.previous_server_id.and_then(|server| ServerId::new(&server).ok()),
         actor: told.actor.as_deref().and_then(Actor::from_word),
         request_id: told.request_id,
-    })
+    }))
 }
 
 /// The event in a pushed message; nothing where it is none of ours.
-fn parse_message(push: &PushInfo) -> Option<Event> {
+fn parse_message(push: &PushInfo, vault: &Vault) -> Option<Read> {
     let [Value::BulkString(channel), Value::BulkString(payload)] = push.data.as_slice() else {
         return None;
     };
     let (entry, json) = std::str::from_utf8(payload).ok()?.split_once(' ')?;
-    parse(Keys::bucket_of(channel)?, entry, json)
+    parse(Keys::bucket_of(channel)?, entry, json, vault)
 }
 
 impl RedisStore {
@@ -92,8 +109,11 @@ impl RedisStore {
         for _ in 0..reply.array()? {
             reply.array()?;
             let (entry, json) = (reply.text()?, reply.text()?);
-            events
-                .push(parse(bucket, entry, json).ok_or_else(|| StoreError::Corrupt(format!("event {entry}: {json}")))?);
+            match parse(bucket, entry, json, &self.0.vault) {
+                Some(Read::Event(event)) => events.push(event),
+                Some(Read::Foreign) => {}
+                None => return Err(StoreError::Corrupt(format!("event {entry}: {json}"))),
+            }
         }
         Ok(Replay {
             events,
@@ -119,10 +139,14 @@ impl RedisStore {
             if buckets.is_empty() {
                 continue;
             }
-            let (to, broken) = (sender.clone(), Arc::clone(&broken));
+            let (store, to, broken) = (self.clone(), sender.clone(), Arc::clone(&broken));
             let listener = move |push: PushInfo| {
                 let missed = match push.kind {
-                    PushKind::SMessage => parse_message(&push).is_none_or(|event| to.try_send(event).is_err()),
+                    PushKind::SMessage => match parse_message(&push, &store.0.vault) {
+                        Some(Read::Event(event)) => to.try_send(event).is_err(),
+                        Some(Read::Foreign) => false,
+                        None => true,
+                    },
                     PushKind::Disconnection | PushKind::SUnsubscribe => true,
                     _ => false,
                 };

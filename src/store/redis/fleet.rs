@@ -10,7 +10,7 @@ use super::calls::parse_id;
 use super::keys::slot_of_key;
 use super::router::Call;
 use super::{BucketCall, Done, RedisStore, Result, counted};
-use crate::cluster::{Leadership, Member, MemberState, Members, Membership};
+use crate::cluster::{self, Leadership, Member, MemberState, Members, Membership};
 use crate::session::clock_millis as millis;
 use crate::session::{Bucket, OperationId, ServerId, SessionId, Timestamp};
 use crate::store::{BucketCounts, Durations, Ended, EventId, Filter, Lineage, Snapshot, Step, StoreError};
@@ -256,24 +256,26 @@ impl RedisStore {
 
 #[async_trait]
 impl Membership for RedisStore {
-    async fn announce(&self, me: &ServerId, state: MemberState, timeout: Duration) -> Result<Members> {
-        self.tell_servers(me, state.as_str(), timeout).await
+    async fn announce(&self, me: &ServerId, state: MemberState, timeout: Duration) -> cluster::Result<Members> {
+        Ok(self.tell_servers(me, state.as_str(), timeout).await?)
     }
 
-    async fn withdraw(&self, me: &ServerId) -> Result<()> {
+    async fn withdraw(&self, me: &ServerId) -> cluster::Result<()> {
         // Any timeout will do: whoever announces itself next judges the others by its own.
-        self.tell_servers(me, "", Duration::from_hours(1)).await.map(|_| ())
+        self.tell_servers(me, "", Duration::from_hours(1)).await?;
+        Ok(())
     }
 }
 
 #[async_trait]
 impl Leadership for RedisStore {
-    async fn acquire(&self, me: &ServerId, ttl: Duration) -> Result<Option<ServerId>> {
-        self.hold_lease(me, ttl).await
+    async fn acquire(&self, me: &ServerId, ttl: Duration) -> cluster::Result<Option<ServerId>> {
+        Ok(self.hold_lease(me, ttl).await?)
     }
 
-    async fn release(&self, me: &ServerId) -> Result<()> {
-        self.hold_lease(me, Duration::ZERO).await.map(|_| ())
+    async fn release(&self, me: &ServerId) -> cluster::Result<()> {
+        self.hold_lease(me, Duration::ZERO).await?;
+        Ok(())
     }
 }
 

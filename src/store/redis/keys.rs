@@ -50,6 +50,16 @@ impl Keys {
         format!("{}:{{{bucket}}}:o:{operation}", self.prefix)
     }
 
+    /// An application's value; it is named by a hash, never by input (S50).
+    pub(super) fn value(&self, bucket: Bucket, hash: &str) -> String {
+        format!("{}:{{{bucket}}}:v:{hash}", self.prefix)
+    }
+
+    /// Who computes that value.
+    pub(super) fn claim(&self, bucket: Bucket, hash: &str) -> String {
+        format!("{}:{{{bucket}}}:w:{hash}", self.prefix)
+    }
+
     pub(super) fn counts(&self, bucket: Bucket) -> String {
         format!("{}:{{{bucket}}}:h", self.prefix)
     }

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use opentelemetry::trace::TracerProvider as _;
@@ -14,10 +15,11 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, Span, SpanData, SpanExporter as _, SpanProcessor};
 use opentelemetry_semantic_conventions::attribute::{SERVICE_INSTANCE_ID, SERVICE_NAME, SERVICE_VERSION};
+use parking_lot::Mutex;
 use prometheus::IntCounter;
-use tokio::sync::mpsc;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{sleep, timeout};
 
 use super::Traces;
 use super::sample::Sample;
@@ -87,10 +89,10 @@ impl Traces {
         let mut exporter = exporter(settings)?;
         let resource = resource(&settings.server_id);
         exporter.set_resource(&resource);
-        let (sender, queue) = mpsc::channel(QUEUE);
+        let queue = Arc::new(Queue::default());
         let outcome = |outcome| metrics.spans.with_label_values(&[outcome]);
         let queued = Queued {
-            sender: parking_lot::Mutex::new(Some(sender)),
+            queue: Arc::clone(&queue),
             dropped: outcome("dropped"),
         };
         let provider = SdkTracerProvider::builder()
@@ -193,10 +195,52 @@ fn resource(server_id: &str) -> Resource {
     Resource::builder().with_attributes(missing).build()
 }
 
+/// Finished spans on their way. Not a channel, which would wake the exporting task for each of them: at one request of a
+/// hundred that cost more than all the rest of tracing.
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: Mutex<Waiting>,
+    /// There is a whole batch, or no more will come.
+    ready: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    spans: Vec<SpanData>,
+    closed: bool,
+}
+
+impl Queue {
+    /// False where it is full or closed.
+    fn push(&self, span: SpanData) -> bool {
+        let mut waiting = self.waiting.lock();
+        let has_room = !waiting.closed && waiting.spans.len() < QUEUE;
+        if has_room {
+            waiting.spans.push(span);
+            if waiting.spans.len() == BATCH {
+                self.ready.notify_one();
+            }
+        }
+        has_room
+    }
+
+    fn close(&self) {
+        self.waiting.lock().closed = true;
+        self.ready.notify_one();
+    }
+
+    /// What waits; nothing once it is closed and empty.
+    fn take(&self) -> Option<Vec<SpanData>> {
+        let mut waiting = self.waiting.lock();
+        let spans = std::mem::take(&mut waiting.spans);
+        (!spans.is_empty() || !waiting.closed).then_some(spans)
+    }
+}
+
 /// Puts finished spans into the queue, and never waits.
 #[derive(Debug)]
 struct Queued {
-    sender: parking_lot::Mutex<Option<mpsc::Sender<SpanData>>>,
+    queue: Arc<Queue>,
     dropped: IntCounter,
 }
 
@@ -204,8 +248,7 @@ impl SpanProcessor for Queued {
     fn on_start(&self, _: &mut Span, _: &Context) {}
 
     fn on_end(&self, span: SpanData) {
-        let sender = self.sender.lock();
-        if sender.as_ref().is_none_or(|sender| sender.try_send(span).is_err()) {
+        if !self.queue.push(span) {
             self.dropped.inc();
         }
     }
@@ -215,7 +258,7 @@ impl SpanProcessor for Queued {
     }
 
     fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
-        self.sender.lock().take();
+        self.queue.close();
         Ok(())
     }
 }
@@ -229,12 +272,17 @@ struct Export {
 
 impl Export {
     /// Until the queue is closed and empty.
-    async fn run(mut self, mut queue: mpsc::Receiver<SpanData>) {
-        while let Some(first) = queue.recv().await {
-            let mut batch = vec![first];
-            let full = async { while batch.len() < BATCH && queue.recv_many(&mut batch, BATCH).await > 0 {} };
-            let _ = timeout_at(Instant::now() + PAUSE, full).await;
-            self.export(batch).await;
+    async fn run(mut self, queue: Arc<Queue>) {
+        while let Some(mut spans) = queue.take() {
+            while !spans.is_empty() {
+                let rest = spans.split_off(spans.len().min(BATCH));
+                self.export(spans).await;
+                spans = rest;
+            }
+            tokio::select! {
+                () = sleep(PAUSE) => {}
+                () = queue.ready.notified() => {}
+            }
         }
     }
 

@@ -15,8 +15,8 @@ fn guarded() -> Api {
         issuer: None,
     };
     let clock = ManualClock::new(Timestamp::from_millis(NOW));
-    let callers = CallerAuth::Jwt(Arc::new(JwtVerifier::new(settings, Arc::new(clock))));
-    callers.set_secret(Some(SECRET));
+    let callers = CallerAuth::jwt(Arc::new(JwtVerifier::new(settings, Arc::new(clock))));
+    callers.set_secrets(&[SECRET]);
     Api::with(Setup {
         callers,
         ..Setup::default()

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cloakroom::cluster::{Leadership, MemberState, Membership};
+use cloakroom::cluster::{FleetError, Leadership, MemberState, Membership};
 use cloakroom::session::{Bucket, CartItem, Class, DataKey, SessionId, Timestamp, UserId};
 use cloakroom::store::redis::RedisStore;
 use cloakroom::store::{Change, End, EndReason, EventId, Filter, Increment, Lookup, Rotation, SessionStore};
@@ -292,11 +292,12 @@ impl Scene {
                 store.ping().await?;
             }
             Call::Announce => {
-                let members = store.announce(&server("server-a"), MemberState::Live, GRACE).await?;
+                let members = store.announce(&server("server-a"), MemberState::Live, GRACE).await;
+                let members = members.map_err(of_the_store)?;
                 assert!(members.is_live(&server("server-a")));
             }
             Call::Lead => assert_eq!(
-                store.acquire(&server("server-a"), GRACE).await?,
+                store.acquire(&server("server-a"), GRACE).await.map_err(of_the_store)?,
                 Some(server("server-a"))
             ),
         }
@@ -359,5 +360,13 @@ impl Scene {
         let replay = store.events_since(self.bucket, beginning(self.bucket)).await.unwrap();
         let of_user = |event: &&cloakroom::store::Event| event.user_id.as_ref() == Some(&self.user);
         replay.events.iter().filter(of_user).count()
+    }
+}
+
+/// What the store said of the fleet that it keeps.
+fn of_the_store(error: FleetError) -> StoreError {
+    match error {
+        FleetError::Store(error) => error,
+        FleetError::Kubernetes(why) => panic!("no Kubernetes was asked: {why}"),
     }
 }

@@ -9,7 +9,7 @@ else
 end
 local servers, live = redis.call('HGETALL', KEYS[1]), {}
 for i = 1, #servers, 2 do
-  local state, seen = string.match(servers[i + 1], '^(%a+) (%d+)$')
+  local state, seen = string.match(servers[i + 1], '^(%a+) (%d+)')
   if now - seen > tonumber(ARGV[4]) then
     redis.call('HDEL', KEYS[1], servers[i])
   else

@@ -12,7 +12,7 @@ local replayed = false
 while true do
   local alias = redis.call('GET', base .. 'r:' .. id)
   if not alias then break end
-  local target, ends = string.match(alias, '^(%S+) (%d+)$')
+  local target, ends = string.match(alias, '^(%S+) (%d+)')
   replayed = replayed or (ends ~= '0' and now >= tonumber(ends))
   id = target
   fields = redis.call('HGETALL', base .. 's:' .. id)

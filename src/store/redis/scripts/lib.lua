@@ -12,6 +12,7 @@ local EVENTS = 64 -- so many events a bucket are kept
 local EVENTS_FOR = 600000 -- for so long after the last of them
 local DAY = 86400000
 local KIN = 8 -- so many former ids are remembered
+local FORMAT = 1 -- of the records that are changed here
 
 -- What the call is done for, a word each behind the tag: `traceparent`, `actor`, `request`. Mostly nothing.
 local function word(name)
@@ -24,15 +25,16 @@ end
 
 -- The field `m`: the session's own id, version, created (ms), then by how much later its last activity was, the idle
 -- timeout, by how much later than its making it ends at the latest, data bytes, class, hash of the user or -, by how much
--- later the user authenticated or -. Differences, for 50 bytes less are a size class less in Redis's allocator.
+-- later the user authenticated or -. Differences, for 50 bytes less are a size class less in Redis's allocator. What a
+-- newer program adds after them is kept: `f` and a number, where the record has another format than 1, and more.
 local function parse(text)
-  local id, v, created, last, idle, abs, bytes, class, user, auth =
-    string.match(text, '^(%S+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%S+) (%S+) (%S+)$')
+  local id, v, created, last, idle, abs, bytes, class, user, auth, rest =
+    string.match(text, '^(%S+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%S+) (%S+) (%S+)(.*)$')
   created = tonumber(created)
   local m = {
     id = id, v = tonumber(v), created = created, last = created + last, idle = tonumber(idle), abs = created + abs,
     bytes = tonumber(bytes), class = class, user = user ~= '-' and user or nil,
-    auth = auth ~= '-' and created + auth or nil,
+    auth = auth ~= '-' and created + auth or nil, rest = rest,
   }
   m.expires = math.min(m.last + m.idle, m.abs)
   return m
@@ -40,8 +42,8 @@ end
 
 local function write(key, m)
   local auth = m.auth and string.format('%d', math.max(0, m.auth - m.created)) or '-'
-  redis.call('HSET', key, 'm', string.format('%s %d %d %d %d %d %d %s %s %s', m.id, m.v, m.created,
-    m.last - m.created, m.idle, m.abs - m.created, m.bytes, m.class, m.user or '-', auth))
+  redis.call('HSET', key, 'm', string.format('%s %d %d %d %d %d %d %s %s %s%s', m.id, m.v, m.created,
+    m.last - m.created, m.idle, m.abs - m.created, m.bytes, m.class, m.user or '-', auth, m.rest or ''))
 end
 
 -- The session of an id, through the aliases that rotations left, however many: an id that stood for nothing could not be
@@ -53,7 +55,7 @@ local function find(id)
     if text then return id, key, parse(text) end
     local alias = redis.call('GET', base .. 'r:' .. id)
     if not alias then return nil end
-    local target, ends = string.match(alias, '^(%S+) (%d+)$')
+    local target, ends = string.match(alias, '^(%S+) (%d+)')
     if ends ~= '0' and now >= tonumber(ends) then return nil end
     id = target
   end
@@ -64,9 +66,25 @@ local function is_taken(id)
   return redis.call('EXISTS', base .. 's:' .. id, base .. 'r:' .. id) > 0
 end
 
+-- Whether a newer program wrote it in a format that is not known here: then it can be used and ended, but not changed.
+local function is_newer(m)
+  return (tonumber(string.match(m.rest, '^ f(%d+)')) or FORMAT) > FORMAT
+end
+
+-- The same, where it is alive: for whatever changes it.
 local function live(id)
   local found, key, m = find(id)
-  if found and now < m.expires then return found, key, m end
+  if not found or now >= m.expires then return nil end
+  if is_newer(m) then error('session ' .. found .. ': its record is of a newer format') end
+  return found, key, m
+end
+
+-- A record is plain, or all that users put into it is sealed: then it has the field `s`, and every value is longer by
+-- `seal` bytes than what it holds. Whoever writes says how it seals (0: not at all), and where the record is kept
+-- otherwise, or has another id than the one sealed for, it must be read first.
+local function fits(key, id, seal)
+  local sealed = redis.call('HEXISTS', key, 's') == 1
+  return sealed == (seal > 0) and (not sealed or id == ARGV[2])
 end
 
 local function core(key)
@@ -92,7 +110,7 @@ end
 local function tell(kind, id, m, c, more)
   local event = more or {}
   event.event, event.session_id, event.at, event.class = kind, id, now, m.class
-  event.user_id, event.server_id = c.user, c.server_id
+  event.user_id, event.sealed_user, event.server_id = c.user, c.sealed_user, c.server_id
   event.actor, event.request_id = word('actor'), word('request')
   local text = cjson.encode(event)
   local entry = redis.call('XADD', base .. 'e', 'MAXLEN', EVENTS, '*', 'e', text)

@@ -11,7 +11,7 @@ if at > m.last then
   write(key, m)
   index(id, key, m)
 end
-if ARGV[5] ~= '' then
+if ARGV[5] ~= '' and not is_newer(m) then
   local c = core(key)
   if c.server_id == ARGV[4] then move(id, key, m, c, ARGV[5]) end
 end
