@@ -1,0 +1,193 @@
+//! A fleet that is used, watched by Prometheus: what the dashboards ask is answered, and whoever is to be told is told.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use cloakroom::session::{Clock as _, SystemClock};
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use crate::dashboards::{Target, substituted, targets};
+use crate::load::{HABITS, Load, SESSIONS, SETTINGS};
+use crate::monitoring::{INTERVAL, Monitoring};
+use crate::support::fleet::Fleet;
+use crate::support::redis_cluster::{ClusterOptions, RedisCluster};
+use crate::support::wait::eventually;
+
+/// Rates look back three minutes: all of them must lie in the fleet's life.
+const WINDOW: Duration = Duration::from_mins(3);
+/// An alert must hold for a minute, its numbers are counted every ten seconds, and a busy machine takes its time.
+const ALERTED: Duration = Duration::from_mins(5);
+/// Names a directory for the data of every panel, to draw pictures of.
+const PICTURES: &str = "CLOAKROOM_TEST_PICTURES";
+/// What people would be woken for.
+const ANOMALIES: [&str; 5] = [
+    "CloakroomSessionsDropped",
+    "CloakroomSessionsAboveNormal",
+    "CloakroomCreationsAboveNormal",
+    "CloakroomEndsAboveNormal",
+    "CloakroomStaleAnswer",
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn panels_have_data_and_a_mass_log_out_a_storm_and_a_flush_are_told_to_a_webhook() {
+    let cluster = RedisCluster::start(ClusterOptions::default()).await;
+    let fleet = Fleet::start(&cluster, &SETTINGS).await;
+    let load = Load::new(&fleet);
+    load.log_in(SESSIONS).await;
+    let monitoring = Monitoring::start(&fleet, &HABITS).await;
+    let started = now();
+    tokio::select! {
+        () = load.go_on() => unreachable!(),
+        () = listen(&fleet) => unreachable!(),
+        () = watch(&cluster, &load, &monitoring, started) => {}
+    }
+    monitoring.stop().await;
+}
+
+/// Listens to the events for ever. The client's time limit ends each stream, and answers may be errors meanwhile.
+async fn listen(fleet: &Fleet) {
+    let replica = fleet.at(1);
+    loop {
+        let request = replica
+            .request("GET", "/v1/events")
+            .header("authorization", &replica.credential);
+        if let Ok(mut stream) = request.send().await {
+            while let Ok(Some(_)) = stream.chunk().await {}
+        }
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+async fn watch(cluster: &RedisCluster, load: &Load<'_>, monitoring: &Monitoring, started: f64) {
+    tokio::time::sleep(WINDOW).await;
+    every_panel_has_data(monitoring, started).await;
+    every_rule_finds_its_metrics(monitoring).await;
+    let firing = monitoring.firing().await;
+    assert!(
+        !firing.iter().any(|alert| ANOMALIES.contains(&alert.as_str())),
+        "nothing has happened: {firing:?}"
+    );
+
+    let mark = monitoring.mark();
+    load.log_everybody_out().await;
+    let (dropped, ended) = tokio::join!(
+        monitoring.told_of("CloakroomSessionsDropped", "firing", mark, ALERTED),
+        monitoring.told_of("CloakroomEndsAboveNormal", "firing", mark, ALERTED),
+    );
+    assert_eq!(dropped["labels"]["severity"], "critical");
+    assert_eq!(dropped["labels"]["namespace"], "shop");
+    for text in ["summary", "description", "runbook_url"] {
+        let told = dropped["annotations"][text].as_str().unwrap();
+        assert!(!told.is_empty() && !told.contains("{{"), "{text}: {told}");
+    }
+    assert_eq!(ended["labels"]["reason"], "all");
+
+    load.log_in(3 * SESSIONS).await;
+    monitoring
+        .told_of("CloakroomCreationsAboveNormal", "firing", mark, ALERTED)
+        .await;
+    monitoring
+        .told_of("CloakroomSessionsDropped", "resolved", mark, ALERTED)
+        .await;
+
+    let mark = monitoring.mark();
+    for primary in cluster.primaries().await {
+        cluster.command(primary, &["FLUSHALL"]).await;
+    }
+    monitoring
+        .told_of("CloakroomSessionsDropped", "firing", mark, ALERTED)
+        .await;
+    if let Some(directory) = std::env::var_os(PICTURES) {
+        keep_data(monitoring, started, PathBuf::from(directory)).await;
+    }
+}
+
+/// In seconds since the epoch.
+#[expect(clippy::cast_precision_loss, reason = "milliseconds since the epoch fit a double")]
+fn now() -> f64 {
+    SystemClock.now().as_millis() as f64 / 1000.0
+}
+
+async fn ask(monitoring: &Monitoring, target: &Target, started: f64) -> Vec<Value> {
+    let expression = substituted(&target.expression);
+    if target.instant {
+        monitoring.query(&expression).await
+    } else {
+        monitoring.query_range(&expression, started, now()).await
+    }
+}
+
+/// Whether a series has a number at all.
+fn has_numbers(series: &Value) -> bool {
+    let of = |sample: &Value| sample[1].as_str().unwrap().parse::<f64>().unwrap().is_finite();
+    match series["values"].as_array() {
+        Some(values) => values.iter().any(of),
+        None => of(&series["value"]),
+    }
+}
+
+async fn every_panel_has_data(monitoring: &Monitoring, started: f64) {
+    let mut without = Vec::new();
+    for target in targets() {
+        let series = ask(monitoring, &target, started).await;
+        if !series.iter().any(has_numbers) {
+            without.push(format!("{}: {}: {}", target.dashboard, target.panel, target.expression));
+        }
+    }
+    assert!(without.is_empty(), "no data:\n{}", without.join("\n"));
+}
+
+/// What an expression selects from: every metric of ours.
+fn metrics_of(expression: &str) -> BTreeSet<&str> {
+    let words = expression.split(|c: char| !c.is_ascii_alphanumeric() && !"_:".contains(c));
+    words
+        .filter(|word| word.starts_with("cloakroom_") || word.starts_with("cloakroom:"))
+        .collect()
+}
+
+async fn every_rule_finds_its_metrics(monitoring: &Monitoring) {
+    // A rule that was not evaluated yet has no health.
+    let rules = eventually(ALERTED, "every rule to be evaluated", async || {
+        let rules = monitoring.rules().await;
+        rules.iter().all(|rule| rule["health"] != "unknown").then_some(rules)
+    })
+    .await;
+    let mut metrics = BTreeSet::new();
+    for rule in &rules {
+        assert_eq!(rule["health"], "ok", "{rule}");
+        let expression = rule["query"].as_str().unwrap();
+        if rule["type"] == "recording" {
+            let name = rule["name"].as_str().unwrap();
+            assert!(
+                !monitoring.query(expression).await.is_empty(),
+                "{name} records nothing: {expression}"
+            );
+        }
+        metrics.extend(metrics_of(expression));
+    }
+    assert!(metrics.len() > 30, "{metrics:?}");
+    let missing = join_all(metrics.iter().map(async |metric| {
+        let found = monitoring.query(&format!("count({metric})")).await;
+        found.is_empty().then_some(*metric)
+    }));
+    let missing: Vec<_> = missing.await.into_iter().flatten().collect();
+    assert!(missing.is_empty(), "no server shows {missing:?}");
+}
+
+/// Writes what every panel shows, for `grafana/pictures`.
+async fn keep_data(monitoring: &Monitoring, started: f64, directory: PathBuf) {
+    let mut kept = Vec::new();
+    for target in targets() {
+        let series = ask(monitoring, &target, started).await;
+        kept.push(json!({
+            "dashboard": target.dashboard,
+            "panel": target.panel_id,
+            "legend": target.legend,
+            "series": series,
+        }));
+    }
+    std::fs::create_dir_all(&directory).unwrap();
+    std::fs::write(directory.join("panels.json"), serde_json::to_string(&kept).unwrap()).unwrap();
+}

@@ -1,0 +1,137 @@
+//! The rules without a server: their form, their tests, their runbooks, and what the chart takes of them.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use tempfile::NamedTempFile;
+
+use crate::{files, succeed, text_of};
+
+/// The values of a key, wherever it stands in the rule files.
+fn values(key: &str) -> Vec<String> {
+    let texts = files("grafana/alerts", ".yaml").into_iter().map(text_of);
+    texts
+        .flat_map(|text| {
+            let prefix = format!("{key}: ");
+            let lines = text
+                .lines()
+                .map(|line| line.trim().trim_start_matches("- ").to_owned())
+                .filter_map(|line| line.strip_prefix(&prefix).map(str::to_owned));
+            lines.collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+fn alerts() -> BTreeSet<String> {
+    let alerts = values("alert");
+    let names: BTreeSet<String> = alerts.iter().cloned().collect();
+    assert_eq!(names.len(), alerts.len(), "an alert of the same name twice");
+    assert!(names.len() >= 12);
+    names
+}
+
+#[test]
+fn every_rule_is_well_formed() {
+    succeed(
+        Command::new("promtool")
+            .args(["check", "rules"])
+            .args(files("grafana/alerts", ".yaml")),
+    );
+}
+
+#[test]
+fn each_alert_fires_and_stays_silent_as_its_tests_say() {
+    let tests = files("grafana/alerts/tests", ".yaml");
+    let said: Vec<String> = tests.iter().map(text_of).collect();
+    for alert in alerts() {
+        let mentions: Vec<&str> = said
+            .iter()
+            .flat_map(|text| text.lines())
+            .filter(|line| line.contains(&format!("\"{alert}\"")))
+            .collect();
+        assert!(
+            mentions
+                .iter()
+                .any(|line| line.contains("severity") || line.contains("firing")),
+            "no test fires {alert}"
+        );
+    }
+    succeed(Command::new("promtool").args(["test", "rules"]).args(tests));
+}
+
+/// Has the generator write a test of two weeks of traffic, and runs it.
+fn two_weeks(which: &str) {
+    let test = NamedTempFile::with_suffix(".yaml").unwrap();
+    let mut generator = Command::new(crate::root().join("grafana/alerts/tests/seasons"));
+    succeed(generator.args(["--rules", "grafana/alerts", which]).arg(test.path()));
+    succeed(Command::new("promtool").args(["test", "rules"]).arg(test.path()));
+}
+
+#[test]
+fn two_weeks_with_seasons_noise_growth_and_releases_give_no_false_alarm() {
+    two_weeks("--calm");
+}
+
+#[test]
+fn drops_storms_and_losses_in_two_weeks_are_found_within_five_minutes() {
+    two_weeks("--anomalies");
+}
+
+#[test]
+fn each_alert_says_how_bad_it_is_and_leads_to_its_runbook() {
+    let alerts = alerts();
+    for key in ["summary", "description", "severity"] {
+        let count = match key {
+            "severity" => values("labels")
+                .iter()
+                .filter(|labels| labels.contains("severity: "))
+                .count(),
+            _ => values(key).len(),
+        };
+        assert_eq!(count, alerts.len(), "{key}");
+    }
+    let linked: BTreeSet<String> = values("runbook_url")
+        .iter()
+        .map(|url| {
+            let (_, path) = url.split_once("/blob/main/").expect("a file of the repository");
+            path.to_owned()
+        })
+        .collect();
+    let expected = alerts.iter().map(|alert| format!("grafana/runbooks/{alert}.md"));
+    assert_eq!(linked, expected.collect());
+    let written: BTreeSet<String> = files("grafana/runbooks", ".md")
+        .iter()
+        .map(|path| format!("grafana/runbooks/{}", path.file_name().unwrap().display()))
+        .collect();
+    assert_eq!(linked, written, "a runbook an alert, and none besides");
+    for runbook in written {
+        let text = text_of(&runbook);
+        for heading in [
+            "## What it means",
+            "## Who is affected",
+            "## Confirm",
+            "## Do",
+            "## Do not",
+        ] {
+            assert!(text.contains(&format!("\n{heading}\n")), "{runbook}: no {heading}");
+        }
+    }
+}
+
+#[test]
+fn the_page_lists_every_alert_and_its_severity() {
+    let page = text_of("docs/observability.md");
+    let severities = values("labels")
+        .into_iter()
+        .filter(|labels| labels.contains("severity: "));
+    for (alert, labels) in values("alert").into_iter().zip(severities) {
+        let severity = labels.trim_matches(['{', '}']).split(": ").nth(1).unwrap().to_owned();
+        let row = format!("| [{alert}](../grafana/runbooks/{alert}.md) | {severity} |");
+        assert!(page.contains(&row), "docs/observability.md lacks: {row}");
+    }
+}
+
+#[test]
+fn the_chart_has_these_dashboards_and_rules() {
+    succeed(Command::new("grafana/package").arg("--check"));
+}
