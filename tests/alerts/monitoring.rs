@@ -119,7 +119,7 @@ impl Monitoring {
             &format!("the webhook to be told that {alert} is {status}"),
             async || {
                 let told = self.told.lock();
-                let later = told.iter().skip(mark);
+                let mut later = told.iter().skip(mark);
                 later
                     .rfind(|told| told["labels"]["alertname"] == alert && told["status"] == status)
                     .cloned()
