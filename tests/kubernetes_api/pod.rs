@@ -130,13 +130,22 @@ impl Pod {
         self.call_as(&token, method, path, body).await
     }
 
-    /// A call with a bearer token.
+    /// A call with a bearer token, as a patient client makes it: a store that is too slow on a busy machine is asked again.
     pub(crate) async fn call_as(&self, token: &str, method: &str, path: &str, body: Option<Value>) -> Answer {
         let method = Method::from_bytes(method.as_bytes()).unwrap();
+        eventually(SOON, "the store", async || {
+            let answer = self.call_once(token, method.clone(), path, body.as_ref()).await;
+            let is_slow = answer.status == 503 && answer.text.contains("store_unavailable");
+            (!is_slow).then_some(answer)
+        })
+        .await
+    }
+
+    async fn call_once(&self, token: &str, method: Method, path: &str, body: Option<&Value>) -> Answer {
         let mut request = self.client.request(method, format!("http://{}{path}", self.traffic));
         request = request.bearer_auth(token);
         if let Some(body) = body {
-            request = request.json(&body);
+            request = request.json(body);
         }
         let response = request.send().await;
         let response = response.unwrap_or_else(|error| panic!("{}: {path}: {error:?}", self.name));
