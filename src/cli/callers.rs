@@ -55,8 +55,8 @@ fn jwt_verifier(jwt: &JwtSettings, clock: &Arc<dyn Clock>, tasks: &mut JoinSet<(
     };
     let verifier = Arc::new(JwtVerifier::new(expected, Arc::clone(clock)));
     if let Some(secret) = &jwt.secret {
-        verifier.set_secret(Some(secret.value().expose().as_bytes()));
-        tasks.spawn(follow_secret(Arc::new(secret.watch()), Arc::clone(&verifier)));
+        adopt(&verifier, secret.value());
+        tasks.spawn(follow_secrets(Arc::new(secret.watch()), Arc::clone(&verifier)));
     }
     let url = jwt.jwks_url.clone().map(JwksSource::Url);
     let file = jwt.jwks_file.clone().map(JwksSource::File);
@@ -83,14 +83,18 @@ fn scope_of(scope: CallerScope) -> Scope {
     }
 }
 
-async fn follow_secret(watched: Arc<Watched<Secret>>, verifier: Arc<JwtVerifier>) {
+async fn follow_secrets(watched: Arc<Watched<Vec<Secret>>>, verifier: Arc<JwtVerifier>) {
     let mut news = watched.subscribe();
-    let adopt = async {
+    let adopting = async {
         while news.changed().await.is_ok() {
-            let secret = Arc::clone(&news.borrow_and_update());
-            verifier.set_secret(Some(secret.expose().as_bytes()));
+            adopt(&verifier, &news.borrow_and_update());
         }
     };
     let follow = Arc::clone(&watched).follow(WATCH_INTERVAL, CancellationToken::new());
-    tokio::join!(adopt, follow);
+    tokio::join!(adopting, follow);
+}
+
+fn adopt(verifier: &JwtVerifier, ring: &[Secret]) {
+    let secrets: Vec<_> = ring.iter().map(|secret| secret.expose().as_bytes()).collect();
+    verifier.set_secrets(&secrets);
 }

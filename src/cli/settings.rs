@@ -26,7 +26,7 @@ pub fn for_http(config: &Config) -> HttpSettings {
     }
 }
 
-/// The ring of `token.keys`; else a key derived from the secret that callers' tokens are signed with.
+/// The ring of `token.keys`; else a key derived from the secrets that callers' tokens are signed with.
 fn token_keys(config: &Config) -> Option<TokenKeys> {
     if let Some(source) = &config.token.keys {
         // The settings have read it once: it is well formed.
@@ -41,16 +41,21 @@ fn token_keys(config: &Config) -> Option<TokenKeys> {
         return Some(keys);
     }
     let source = config.jwt.secret.as_ref()?;
-    let derived = |secrets: &[&Secret]| SigningKeys::derived(secrets.iter().map(|secret| secret.expose().as_bytes()));
-    let keys = TokenKeys::new(derived(&[source.value()]));
+    let keys = TokenKeys::new(SigningKeys::derived(bytes_of(source.value())));
     let (followed, former) = (keys.clone(), Mutex::new(source.value().clone()));
-    follow(source, move |secret| {
-        // Tokens that the former key signed are still under way.
-        let former = std::mem::replace(&mut *former.lock(), secret.clone());
-        followed.replace(derived(&[secret, &former]));
+    follow(source, move |ring| {
+        // Tokens that the former keys signed are still under way.
+        let former = std::mem::replace(&mut *former.lock(), ring.clone());
+        let dropped = former.iter().filter(|secret| !ring.contains(secret));
+        let dropped = dropped.map(|secret| secret.expose().as_bytes());
+        followed.replace(SigningKeys::derived(bytes_of(ring).chain(dropped)));
         !followed.is_last()
     });
     Some(keys)
+}
+
+fn bytes_of(ring: &[Secret]) -> impl Iterator<Item = &[u8]> {
+    ring.iter().map(|secret| secret.expose().as_bytes())
 }
 
 /// What the traffic listener is told.

@@ -32,9 +32,9 @@ struct Claims<'a> {
     scope: &'a str,
 }
 
-/// Signs a token (HS256 with `jwt.secret`) that the service takes from `now`, in seconds since 1970, for `ttl`.
+/// Signs a token (HS256 with the first of `jwt.secret`) that the service takes from `now`, in seconds since 1970, for `ttl`.
 pub fn mint(jwt: &JwtSettings, scope: &str, ttl: Period, now: u64) -> Result<String, TokenError> {
-    let secret = jwt.secret.as_ref().ok_or(TokenError::NoSecret)?;
+    let ring = jwt.secret.as_ref().ok_or(TokenError::NoSecret)?;
     let claims = Claims {
         sub: SUBJECT,
         aud: &jwt.audience,
@@ -44,7 +44,8 @@ pub fn mint(jwt: &JwtSettings, scope: &str, ttl: Period, now: u64) -> Result<Str
         exp: now.saturating_add(ttl.get().as_secs()),
         scope,
     };
-    let key = EncodingKey::from_secret(secret.value().expose().as_bytes());
+    let first = ring.value().first().ok_or(TokenError::NoSecret)?;
+    let key = EncodingKey::from_secret(first.expose().as_bytes());
     Ok(encode(&Header::new(Algorithm::HS256), &claims, &key)?)
 }
 

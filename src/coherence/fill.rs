@@ -151,12 +151,12 @@ impl<'a, K: Keyed, V: Value, P: Parts> Fill<'a, K, V, P> {
             };
         }
         let Self { id, sent, place } = self;
-        let time_left = record.idle_left.min(record.absolute_left).min(l1.max_age());
-        let until = sent.after(time_left);
+        let ends = sent.after(record.idle_left.min(record.absolute_left));
+        let until = ends.min(sent.after(l1.max_age()));
         let value = record.value.clone();
         let inserted = place
             .ok_or(Refusal::NoCover)
-            .and_then(|place| place.insert(l1, record, until, clock()));
+            .and_then(|place| place.insert(l1, record, Deadlines { sent, until, ends }, clock()));
         let now = clock();
         let answer = if l1.has_ended(&id, now) {
             Answer::Ended
@@ -183,8 +183,21 @@ impl<'a, K: Keyed, V: Value, P: Parts> Fill<'a, K, V, P> {
     }
 }
 
+/// When a value was read, and how long it will do.
+struct Deadlines {
+    sent: Monotonic,
+    until: Monotonic,
+    ends: Monotonic,
+}
+
 impl<K: Keyed, V: Value, P: Parts> Place<'_, K, V, P> {
-    fn insert(self, l1: &L1<K, V, P>, record: Record<K, V>, until: Monotonic, now: Monotonic) -> Result<(), Refusal> {
+    fn insert(
+        self,
+        l1: &L1<K, V, P>,
+        record: Record<K, V>,
+        Deadlines { sent, until, ends }: Deadlines,
+        now: Monotonic,
+    ) -> Result<(), Refusal> {
         let elsewhere = record.source == Source::Elsewhere;
         #[cfg(test)]
         let elsewhere = elsewhere && l1.left_out != Some(Mutant::FillFromAnotherNode);
@@ -198,7 +211,9 @@ impl<K: Keyed, V: Value, P: Parts> Place<'_, K, V, P> {
         let entry = Entry {
             value: record.value,
             stamp: self.stamp,
+            sent,
             until,
+            ends,
             weight: record.bytes,
         };
         #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Rule H1, the hit: four loads in an order that matters, then the verdict.
 
+use std::time::Duration;
+
 use super::cover::Stamp;
 use super::l1::L1;
 #[cfg(test)]
@@ -32,6 +34,15 @@ pub struct Served<V> {
     pub value: V,
     /// Until when this very answer keeps the promise: the lease + B, or the entry's deadline.
     pub until: Monotonic,
+}
+
+/// What L1 answers with beyond the staleness bound, where that is accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stale<V> {
+    /// The value.
+    pub value: V,
+    /// How long ago it was known to be so: the time since the last lease that vouched for it.
+    pub age: Duration,
 }
 
 /// Why L1 does not answer.

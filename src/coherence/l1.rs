@@ -6,7 +6,7 @@ use parking_lot::RwLock;
 
 use super::cover::Cover;
 use super::fill::{Begun, Fill};
-use super::hit::{Hit, Miss, ORDER, Served, Step};
+use super::hit::{Hit, Miss, ORDER, Served, Stale, Step};
 use super::message::{Kind, Message};
 #[cfg(test)]
 use super::mutant::Mutant;
@@ -90,13 +90,19 @@ impl<K: Keyed, V: Value, P: Parts> L1<K, V, P> {
         self.judge(hit)
     }
 
-    /// The opt-in `serve_stale`: what was true at most B + `extra` ago, cover or no cover. Only for when the store is
-    /// down; the answer must be marked.
-    pub fn lookup_stale(&self, id: &K, extra: Duration, clock: impl Fn() -> Monotonic) -> Result<Served<V>, Miss> {
+    /// The opt-in `serve_stale`: what was true at most B + `extra` ago, cover or no cover, however long it has been held;
+    /// nothing where the entry is allowed no extra. Only for when the store is down; the answer must be marked.
+    pub fn lookup_stale(
+        &self,
+        id: &K,
+        extra: impl FnOnce(&V) -> Option<Duration>,
+        clock: impl Fn() -> Monotonic,
+    ) -> Result<Stale<V>, Miss> {
         let entry = self.map.get(id).ok_or(Miss::Absent)?;
-        let vouched = self.cover.vouched(id.bucket(), entry.stamp).ok_or(Miss::OtherStamp)?;
+        let extra = extra(&entry.value).ok_or(Miss::LeaseLapsed)?;
+        // Under a cover before the last one it was true at least when it was read.
+        let vouched = self.cover.vouched(id.bucket(), entry.stamp).unwrap_or(entry.sent);
         let covered_until = Monotonic::from_nanos(vouched.as_nanos().saturating_add(self.cover.bound())).after(extra);
-        let until = covered_until.min(entry.until);
         let now = clock();
         if self.has_ended(id, now) {
             return Err(Miss::Absent);
@@ -104,12 +110,12 @@ impl<K: Keyed, V: Value, P: Parts> L1<K, V, P> {
         if now > covered_until {
             return Err(Miss::LeaseLapsed);
         }
-        if now >= entry.until {
+        if now >= entry.ends {
             return Err(Miss::PastDeadline);
         }
-        Ok(Served {
+        Ok(Stale {
             value: entry.value,
-            until,
+            age: now.since(vouched),
         })
     }
 

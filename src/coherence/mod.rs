@@ -29,7 +29,7 @@ mod transport;
 pub use crate::session::Monotonic;
 pub use cover::{ConnectionId, Cover, EndConnection, MAX_CONNECTIONS, Nonce, Stamp};
 pub use fill::{Answer, Begun, Completed, Fill, Record, Refusal, Source};
-pub use hit::{Miss, Served};
+pub use hit::{Miss, Served, Stale};
 pub use l1::{Bounds, L1};
 pub use parts::{AtLeast, BUCKETS, Entry, Guard, Keyed, Limits, Map, Parts, Product, QuickMap, Value, Word};
 pub use start::{NoL1, Store, may_hold};

@@ -33,6 +33,10 @@ pub struct Entry<V> {
     pub(super) stamp: Stamp,
     /// The first of idle deadline, absolute deadline and maximum age.
     pub(super) until: Monotonic,
+    /// Before the read that gave the value was sent.
+    pub(super) sent: Monotonic,
+    /// The first of idle and absolute deadline.
+    pub(super) ends: Monotonic,
     pub(super) weight: u32,
 }
 

@@ -86,8 +86,14 @@ fn record(id: Id) -> Record<Id, &'static str> {
 }
 
 fn filled() -> (Cache, ConnectionId) {
+    filled_with(|_| ())
+}
+
+fn filled_with(differ: impl FnOnce(&mut Record<Id, &'static str>)) -> (Cache, ConnectionId) {
     let (l1, connection) = covered();
-    let completed = begin_read(&l1, ONE, 10).complete(&l1, record(*ONE), || at(20));
+    let mut record = record(*ONE);
+    differ(&mut record);
+    let completed = begin_read(&l1, ONE, 10).complete(&l1, record, || at(20));
     assert_eq!(completed.inserted, Ok(()));
     (l1, connection)
 }
@@ -336,10 +342,54 @@ fn serve_stale_widens_the_bound_and_nothing_else() {
     let extra = Duration::from_secs(10);
     l1.cover().connection_ended(connection);
     assert_eq!(l1.lookup(ONE, || at(20)), Err(Miss::NoCover));
-    assert_eq!(l1.lookup_stale(ONE, extra, || at(11_000)).unwrap().until, at(11_000));
-    assert_eq!(l1.lookup_stale(ONE, extra, || at(11_001)), Err(Miss::LeaseLapsed));
+    let stale = |extra: Option<Duration>, now| l1.lookup_stale(ONE, |_| extra, || at(now));
+    assert_eq!(stale(Some(extra), 11_000).unwrap().age, Duration::from_secs(11));
+    assert_eq!(stale(Some(extra), 11_001), Err(Miss::LeaseLapsed));
+    assert_eq!(stale(None, 20), Err(Miss::LeaseLapsed), "only for those who chose it");
     l1.end(ONE, at(30));
-    assert_eq!(l1.lookup_stale(ONE, extra, || at(40)), Err(Miss::Absent));
+    assert_eq!(stale(Some(extra), 40), Err(Miss::Absent));
+}
+
+#[test]
+fn serve_stale_knows_no_maximum_age_and_every_deadline() {
+    let (l1, connection) = filled_with(|record| {
+        record.idle_left = Duration::from_mins(5);
+        record.absolute_left = Duration::from_hours(1);
+    });
+    l1.cover().connection_ended(connection);
+    let stale = |now| l1.lookup_stale(ONE, |_| Some(Duration::from_hours(1)), || at(now));
+    assert!(stale(200_000).is_ok(), "a minute is the maximum age");
+    assert!(stale(10 + 299_999).is_ok());
+    assert_eq!(stale(10 + 300_000), Err(Miss::PastDeadline));
+}
+
+#[test]
+fn serve_stale_counts_from_the_read_where_the_cover_has_changed_since() {
+    let (l1, connection) = filled();
+    heartbeat(&l1, connection, 500, 510).unwrap();
+    l1.cover().connection_ended(connection);
+    let age = |now| {
+        l1.lookup_stale(ONE, |_| Some(Duration::from_hours(1)), || at(now))
+            .unwrap()
+            .age
+    };
+    assert_eq!(age(1_500), Duration::from_secs(1), "the last lease of its cover");
+    let next = l1.cover().connection_begun(at(600)).unwrap();
+    assert!(l1.cover().subscribed(1, next));
+    heartbeat(&l1, next, 600, 610).unwrap();
+    l1.cover().connection_ended(next);
+    assert_eq!(age(1_510), Duration::from_millis(1_500), "the read was sent at 10");
+}
+
+#[test]
+fn serve_stale_answers_with_nothing_that_was_changed_as_far_as_was_heard() {
+    let (l1, connection) = filled();
+    l1.heard(1, &Message::parse::<Id>(b"1 c 2 1").unwrap(), at(20));
+    l1.cover().connection_ended(connection);
+    assert_eq!(
+        l1.lookup_stale(ONE, |_| Some(Duration::from_hours(1)), || at(30)),
+        Err(Miss::Absent)
+    );
 }
 
 #[test]

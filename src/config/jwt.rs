@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::problem::Checks;
 use super::reader::{Reader, Section};
-use super::secret::{Secret, SecretSource};
+use super::secret::{Secret, SecretRing};
 use super::setting::quote;
 
 /// Shortest secret for HS256: the size of its hash (RFC 7518, section 3.2).
@@ -13,8 +13,8 @@ pub const SHORTEST_JWT_SECRET: usize = 32;
 /// The section `jwt`.
 #[derive(Clone, Debug)]
 pub struct JwtSettings {
-    /// `jwt.secret`: for HS256, at least [`SHORTEST_JWT_SECRET`] bytes.
-    pub secret: Option<SecretSource>,
+    /// `jwt.secret`: for HS256, each of at least [`SHORTEST_JWT_SECRET`] bytes; all verify, the first signs.
+    pub secret: Option<SecretRing>,
     /// `jwt.jwks_url`: where the issuer publishes its keys (RFC 7517).
     pub jwks_url: Option<String>,
     /// `jwt.jwks_file`: the issuer's keys in a file, watched.
@@ -46,7 +46,7 @@ impl JwtSettings {
 
 impl Section for JwtSettings {
     fn read(&mut self, reader: &mut Reader) {
-        reader.secret("jwt.secret", &mut self.secret, long_enough);
+        reader.secret("jwt.secret", &mut self.secret, |ring| long_enough(ring));
         reader.optional("jwt.jwks_url", &mut self.jwks_url);
         reader.optional("jwt.jwks_file", &mut self.jwks_file);
         reader.optional("jwt.issuer", &mut self.issuer);
@@ -71,11 +71,15 @@ impl Section for JwtSettings {
     }
 }
 
-fn long_enough(secret: &Secret) -> Result<(), String> {
-    let length = secret.expose().len();
-    if length < SHORTEST_JWT_SECRET {
+fn long_enough(ring: &[Secret]) -> Result<(), String> {
+    let shortest = ring
+        .iter()
+        .map(|secret| secret.expose().len())
+        .min()
+        .unwrap_or_default();
+    if shortest < SHORTEST_JWT_SECRET {
         return Err(format!(
-            "is too short: {length} bytes, at least {SHORTEST_JWT_SECRET} are needed"
+            "is too short: {shortest} bytes, at least {SHORTEST_JWT_SECRET} are needed"
         ));
     }
     Ok(())

@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use toml::Value;
 
 use super::layers::{Leaf, Leaves, variable_of};
-use super::not_yet;
 use super::problem::{Checks, Origin, Problem};
 use super::secret::{MASK, SecretRule, SecretText, Sourced};
 use super::setting::{Raw, Setting, kind};
@@ -44,20 +43,8 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// Starts over `leaves`, of which the keys of features to come are refused.
-    pub(super) fn new(mut leaves: Leaves, mut problems: Vec<Problem>) -> Self {
-        leaves.retain(|key, leaf| match not_yet::refusal(key) {
-            None => true,
-            Some(sentence) => {
-                let what = format!("is not supported yet: {sentence}");
-                problems.push(Problem {
-                    origin: leaf.origin.clone(),
-                    key: key.clone(),
-                    what,
-                });
-                false
-            }
-        });
+    /// Starts over `leaves`.
+    pub(super) fn new(leaves: Leaves, problems: Vec<Problem>) -> Self {
         Self {
             leaves,
             rows: Vec::new(),
@@ -187,16 +174,14 @@ impl Reader {
     }
 
     fn show(&mut self, key: &str, value: Option<Value>, masked: bool) {
-        if not_yet::refusal(key).is_none() {
-            let origin = self.origins.get(key).cloned().unwrap_or(Origin::Default);
-            let masked = masked && value.is_some();
-            self.rows.push(Row {
-                key: key.to_owned(),
-                value,
-                masked,
-                origin,
-            });
-        }
+        let origin = self.origins.get(key).cloned().unwrap_or(Origin::Default);
+        let masked = masked && value.is_some();
+        self.rows.push(Row {
+            key: key.to_owned(),
+            value,
+            masked,
+            origin,
+        });
     }
 }
 

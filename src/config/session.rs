@@ -129,6 +129,9 @@ impl Section for SessionSettings {
     }
 }
 
+/// The class whose sessions are never served stale.
+const SENSITIVE: &str = "sensitive";
+
 /// A timeout of zero also stands for one that a class of one's own was not given.
 fn validate_class(name: &str, class: ClassSettings, checks: &mut Checks) {
     let idle_key = format!("session.classes.{name}.idle");
@@ -137,6 +140,10 @@ fn validate_class(name: &str, class: ClassSettings, checks: &mut Checks) {
         if timeout.is_zero() {
             checks.fail(key, "must be given, and more than 0");
         }
+    }
+    if class.serve_stale.is_some_and(|longer| !longer.is_zero()) && name == SENSITIVE {
+        let what = "is not to be had for sensitive sessions: what they allow must not outlive a log-out";
+        checks.fail(&format!("session.classes.{name}.serve_stale"), what);
     }
     if !class.absolute.is_zero() && class.idle > class.absolute {
         let what = format!(

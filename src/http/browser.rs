@@ -13,6 +13,7 @@ use super::extract::{NoParameters, QueryParams, SessionPath};
 use super::openapi::{GateProblems, LeaveProblems};
 use super::problem::ApiError;
 use super::schema;
+use super::stale;
 use super::state::ApiState;
 use super::visitor::{Purpose, Visitor, is_recent};
 use crate::session::{Session, SessionId};
@@ -30,10 +31,10 @@ pub(super) async fn who_am_i(
     State(state): State<ApiState>,
     visitor: Visitor,
     query: Unadorned,
-) -> Result<Json<Arc<Session>>, ApiError> {
+) -> Result<Response, ApiError> {
     query?;
     let valid = visitor.session(&state).await?;
-    Ok(Json(valid.session))
+    Ok(stale::marked(Json(valid.session).into_response(), valid.stale))
 }
 
 /// What pages send along with unsafe requests.
@@ -52,11 +53,11 @@ pub(super) async fn my_csrf_token(
     State(state): State<ApiState>,
     visitor: Visitor,
     query: Unadorned,
-) -> Result<Json<Csrf>, ApiError> {
+) -> Result<Response, ApiError> {
     query?;
     let valid = visitor.session(&state).await?;
     let csrf_token = state.sessions().csrf_token(&valid.session.id);
-    Ok(Json(Csrf { csrf_token }))
+    Ok(stale::marked(Json(Csrf { csrf_token }).into_response(), valid.stale))
 }
 
 /// Log out: ends my session and clears the cookie. A session that has ended already is answered alike. It needs a

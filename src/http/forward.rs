@@ -14,6 +14,7 @@ use super::extract::QueryParams;
 use super::openapi::GateProblems;
 use super::problem::ApiError;
 use super::rendered::Identity;
+use super::stale;
 use super::state::ApiState;
 use super::visitor::{Visitor, is_recent, proves_origin};
 use crate::session::Session;
@@ -93,6 +94,7 @@ pub(super) enum Switch {
             ("X-Auth-Permissions" = String, description = "Separated by commas"),
             ("X-Auth-Class" = String, description = "The class"),
             ("X-Auth-Version" = u64, description = "The version"),
+            ("X-Cloakroom-Stale" = u64, description = "As with `GET /v1/sessions/{id}`"),
             ("X-Auth-Cache-For" = u64, description = "For so many milliseconds the answer may be reused for this very \
                 cookie, method and query; only with `auth.cache_for`"),
         )),
@@ -239,7 +241,7 @@ impl Requirements {
                 answer.insert(X_AUTH_CACHE_FOR, HeaderValue::from(millis));
             }
         }
-        Ok(answer.into_response())
+        Ok(stale::marked(answer.into_response(), valid.stale))
     }
 
     /// The smallest of the setting, what the staleness bound leaves, and the time until the answer would be another.

@@ -23,12 +23,13 @@ use super::forward::{self, AUTH_PATH, Inquiry, PlainQuestion};
 use super::middleware::{HSTS, Stack, X_REQUEST_ID};
 use super::problem::ApiError;
 use super::rendered::{JSON, Object, Rendered};
+use super::stale;
 use super::state::ApiState;
 use super::v1::validate::{self, ValidateBody};
 use super::v1::{SESSION_PATH, VALIDATE_PATH};
 use super::visitor;
 use crate::session::SessionId;
-use crate::sessions::{Consistency, Freshness, ValidSession};
+use crate::sessions::{Consistency, Freshness, Seen, ValidSession};
 
 /// The largest body that is read before it is known who asks, in bytes.
 const SMALL_BODY: usize = 8 * 1024;
@@ -157,14 +158,16 @@ impl Hits {
             let freshness = Freshness {
                 consistency,
                 min_version: None,
+                accept_stale: true,
             };
-            let session = self.state.sessions().get(id, freshness).await?;
-            let session = session.ok_or(ApiError::SessionNotFound)?;
+            let seen = self.state.sessions().get_marked(id, freshness).await?;
+            let Seen { session, stale: age } = seen.ok_or(ApiError::SessionNotFound)?;
             let object = match consistency {
                 Consistency::Bounded => Object::of(&session)?,
                 Consistency::Strong => Object::once(&session)?,
             };
-            Ok(([(ETAG, conditional::etag(session.version))], object).into_response())
+            let response = ([(ETAG, conditional::etag(session.version))], object).into_response();
+            Ok(stale::marked(response, age))
         };
         self.ask(head, SESSION_PATH, reading).await
     }

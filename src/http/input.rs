@@ -177,6 +177,7 @@ pub(super) fn freshness(consistency: Option<ConsistencyName>, min_version: Optio
     Freshness {
         consistency,
         min_version,
+        accept_stale: false,
     }
 }
 

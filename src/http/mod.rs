@@ -21,6 +21,7 @@ mod rendered;
 mod route_metrics;
 mod schema;
 mod settings;
+mod stale;
 mod state;
 mod throttle;
 mod token_keys;

@@ -113,7 +113,10 @@ impl Visitor {
             csrf_token: None,
             client,
             touch: purpose == Purpose::Use,
-            freshness: Freshness::default(),
+            freshness: Freshness {
+                accept_stale: purpose == Purpose::Use,
+                ..Freshness::default()
+            },
         };
         Ok(match state.sessions().validate(presented).await? {
             Validation::Valid(valid) => Ok(valid),

@@ -185,8 +185,8 @@ impl Backend {
             .into_iter()
             .filter(|(key, _)| log_in.keeps(key.as_str()))
             .collect();
-        let named = former.session.data.keys();
-        let keep = log_in.kept_of(named.chain(kept_pending.keys().map(|key| Cow::Borrowed(key.as_str()))))?;
+        let named = former.session.data.keys().map(Cow::into_owned);
+        let keep = log_in.kept_of(named.chain(kept_pending.keys().map(DataKey::to_string)))?;
         let id = former.session.id;
         if !kept_pending.is_empty() {
             self.change(former, kept_pending).await?;

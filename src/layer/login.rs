@@ -1,5 +1,3 @@
-use std::borrow::Cow;
-
 use crate::session::{DataKey, InvalidName, UserId};
 
 /// A log-in: who, with what rights, for how long, and what of the anonymous session's data stays.
@@ -81,7 +79,7 @@ impl LogIn {
     }
 
     /// The data keys that stay, of those that the session has.
-    pub(super) fn kept_of<'a>(&self, keys: impl Iterator<Item = Cow<'a, str>>) -> Result<Vec<DataKey>, InvalidName> {
+    pub(super) fn kept_of(&self, keys: impl Iterator<Item = String>) -> Result<Vec<DataKey>, InvalidName> {
         keys.filter(|key| self.keeps(key))
             .map(|key| DataKey::new(&key))
             .collect()

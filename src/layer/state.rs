@@ -1,8 +1,9 @@
+use serde_json::value::RawValue;
+
 use super::backend::{Fields, Judge, Opened};
 use super::error::Error;
 use super::session::Core;
 use super::visit::Visit;
-use serde_json::value::RawValue;
 
 /// What a request has made of its session so far.
 #[derive(Default)]

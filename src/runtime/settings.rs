@@ -25,10 +25,13 @@ pub fn for_sessions(config: &Config) -> Result<Settings, OpenError> {
         let key = key.to_owned();
         move |rule: InvalidName| OpenError::Setting(format!("{key}: {rule}"))
     };
-    let mut classes = BTreeMap::new();
+    let (mut classes, mut serve_stale) = (BTreeMap::new(), BTreeMap::new());
     for (name, class) in &config.session.classes {
         let (idle, absolute) = (class.idle.get(), class.absolute.get());
         let name = ClassName::new(name).map_err(wrong(&format!("session.classes.{name}")))?;
+        if let Some(longer) = class.serve_stale {
+            serve_stale.insert(name.clone(), longer.get());
+        }
         classes.insert(name, Class { idle, absolute });
     }
     Ok(Settings {
@@ -49,6 +52,7 @@ pub fn for_sessions(config: &Config) -> Result<Settings, OpenError> {
         },
         recent_authentication: config.session.recent_authentication.get(),
         redo_window: Duration::ZERO,
+        serve_stale,
         cache: None,
     })
 }

@@ -10,11 +10,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::OpenError;
 use super::background::Reporter;
+use super::settings::follow;
 use crate::cluster::{Condition, Conditions, Leadership, LocalFleet, Membership};
 use crate::coherence::Transport;
-use crate::config::{Config, Period, RedisSettings, Secret, WATCH_INTERVAL, Watched};
-use crate::session::{Clock, Random};
-use crate::store::redis::{Credentials, RedisOptions, RedisStore};
+use crate::config::{self, Config, EncryptionSettings, Period, RedisSettings, Secret, WATCH_INTERVAL, Watched};
+use crate::session::{Clock, Random, RandomError, SealingKeys};
+use crate::store::redis::{Credentials, Encryption, PlainRecords, RedisOptions, RedisStore};
 use crate::store::{MemoryStore, MemoryValues, SessionStore, StoreError, ValueStore};
 use crate::telemetry::Metrics;
 
@@ -55,12 +56,41 @@ pub async fn open_store(
         );
         open_memory(clock, random)
     } else {
-        open_redis(&config.redis, random, metrics, conditions).await
+        let encryption = for_encryption(&config.encryption)?;
+        open_redis(&config.redis, encryption, random, metrics, conditions).await
     }
+}
+
+/// How what users put into sessions is kept. Keys in a file are followed by a task of the present runtime.
+fn for_encryption(settings: &EncryptionSettings) -> Result<Encryption, RandomError> {
+    fn ring(keys: &[Secret]) -> Result<SealingKeys, RandomError> {
+        let mut keys = keys.iter().map(|key| key.expose().as_bytes());
+        // A ring is never empty: the settings see to it.
+        SealingKeys::new(keys.next().ok_or(RandomError)?, keys)
+    }
+    let Some(source) = &settings.keys else {
+        return Ok(Encryption::default());
+    };
+    let plain = match settings.plain {
+        config::PlainRecords::Write => PlainRecords::Write,
+        config::PlainRecords::Read => PlainRecords::Read,
+        config::PlainRecords::Refuse => PlainRecords::Refuse,
+    };
+    let encryption = Encryption::new(ring(source.value())?, plain);
+    let followed = encryption.clone();
+    follow(source, move |keys| {
+        match ring(keys) {
+            Ok(ring) => followed.replace(ring),
+            Err(error) => tracing::error!(%error, "keeping the encryption keys that were there before"),
+        }
+        !followed.is_last()
+    });
+    Ok(encryption)
 }
 
 async fn open_redis(
     redis: &RedisSettings,
+    encryption: Encryption,
     random: &Arc<dyn Random>,
     metrics: &Metrics,
     conditions: &Conditions,
@@ -74,6 +104,7 @@ async fn open_redis(
         connect_timeout: redis.connect_timeout.get(),
         response_timeout: redis.response_timeout.get(),
         node_timeout: redis.node_timeout.map(Period::get),
+        encryption,
     };
     RedisStore::check(&options, metrics).map_err(OpenError::Setting)?;
     let store = tokio::select! {

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::measure::{MeasuredFeed, OwnChanges, Sampler};
+use super::stale::Outages;
 use super::{Error, Result, Sessions};
 use crate::coherence::{
     Answer, Begun, Bounds, Feed, Fill, L1, Limits, Miss, Pace, Product, Record, Served, Source, Transport,
@@ -50,7 +51,7 @@ pub(super) struct Held {
 
 impl Held {
     /// The session, and the store's time as far as this server can tell.
-    fn snapshot(self, now: Monotonic) -> Snapshot {
+    pub(super) fn snapshot(self, now: Monotonic) -> Snapshot {
         Snapshot {
             session: self.session,
             now: self.now.plus(now.since(self.sent)),
@@ -62,6 +63,8 @@ impl Held {
 pub(super) struct Vouched {
     pub(super) lookup: Lookup,
     pub(super) until: Option<Monotonic>,
+    /// How old it is, where it comes from beyond the bound.
+    pub(super) stale: Option<Duration>,
 }
 
 impl Vouched {
@@ -75,7 +78,11 @@ impl Vouched {
 
 impl From<Lookup> for Vouched {
     fn from(lookup: Lookup) -> Self {
-        Self { lookup, until: None }
+        Self {
+            lookup,
+            until: None,
+            stale: None,
+        }
     }
 }
 
@@ -83,9 +90,10 @@ pub(super) type SessionL1 = L1<SessionId, Held>;
 
 /// This server's L1 with what is measured about it.
 pub(super) struct Cache {
-    l1: Arc<SessionL1>,
+    pub(super) l1: Arc<SessionL1>,
     /// B.
-    bound: Duration,
+    pub(super) bound: Duration,
+    pub(super) outages: Outages,
     hits: AtomicU64,
     /// Found beforehand: a hit looks no label up.
     reads_from_l1: IntCounter,
@@ -127,6 +135,7 @@ impl Cache {
             Self {
                 l1,
                 bound: settings.staleness_bound,
+                outages: Outages::default(),
                 hits: AtomicU64::new(0),
                 reads_from_l1,
                 samples: sender,
@@ -175,6 +184,7 @@ impl Cache {
         Ok(Vouched {
             lookup: Lookup::Found(snapshot),
             until: Some(until),
+            stale: None,
         })
     }
 
@@ -229,7 +239,7 @@ impl Drop for OwnCopy<'_> {
 impl Sessions {
     /// What memory holds of a live session, without asking anybody; nothing where the store would have to be asked.
     pub(super) fn held(&self, id: &SessionId) -> Option<(Snapshot, Option<Monotonic>)> {
-        let Vouched { lookup, until } = self.0.cache.as_ref()?.recall(id, &*self.0.clock).ok()?;
+        let Vouched { lookup, until, .. } = self.0.cache.as_ref()?.recall(id, &*self.0.clock).ok()?;
         match lookup {
             Lookup::Found(held) if held.session.verdict(held.now) == Verdict::Alive => Some((held, until)),
             _ => None,
@@ -238,6 +248,10 @@ impl Sessions {
 
     /// The one way by which sessions are read: from L1, or through it from the store.
     pub(super) async fn read(&self, id: SessionId, freshness: super::Freshness) -> Result<Lookup> {
+        let freshness = super::Freshness {
+            accept_stale: false,
+            ..freshness
+        };
         Ok(self.read_vouched(id, freshness).await?.lookup)
     }
 
@@ -253,6 +267,7 @@ impl Sessions {
         };
         let vouched = match cache.hit(&id, &*self.0.clock) {
             Some(hit) => hit,
+            None if freshness.accept_stale => self.read_or_stale(cache, id).await?,
             None => self.read_through(cache, id).await?,
         };
         match (vouched.version(), freshness.min_version) {
@@ -284,7 +299,7 @@ impl Sessions {
     }
 
     /// Rules F1 and F3: joins a read that is under way, or reads, and keeps what may be kept.
-    async fn read_through(&self, cache: &Cache, id: SessionId) -> Result<Vouched> {
+    pub(super) async fn read_through(&self, cache: &Cache, id: SessionId) -> Result<Vouched> {
         let clock = || self.0.clock.monotonic();
         // An end that was never answered is known for longer than L1 remembers it.
         if self.0.redo.contains(&id) {
@@ -302,6 +317,7 @@ impl Sessions {
                 return Ok(Vouched {
                     lookup: Lookup::Found(served.value.snapshot(clock())),
                     until: Some(served.until),
+                    stale: None,
                 });
             }
             Begun::Read(fill) => fill,
@@ -336,6 +352,7 @@ impl Sessions {
             Answer::Serve(served) => Ok(Vouched {
                 lookup: Lookup::Found(snapshot),
                 until: Some(served.until),
+                stale: None,
             }),
             Answer::Ended => Ok(Lookup::Missing.into()),
             Answer::OtherId => Err(Error::Store(StoreError::Mismatch)),

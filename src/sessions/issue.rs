@@ -204,6 +204,7 @@ impl Sessions {
         let freshness = Freshness {
             consistency: super::Consistency::Strong,
             min_version: None,
+            accept_stale: false,
         };
         match self.read(id, freshness).await? {
             Lookup::Found(snapshot) => alive_or_not_found(alive(snapshot)),

@@ -11,10 +11,12 @@ mod fleet;
 mod issue;
 mod measure;
 mod requests;
+mod stale;
 mod to_the_end;
 mod touches;
 mod validate;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,6 +32,7 @@ pub use requests::{
     ClientTraits, Consistency, CreateRequest, Cursor, Freshness, InvalidReason, Issued, Page, PageRequest, Presented,
     RotateRequest, ServerInfo, Stats, ValidSession, Validation,
 };
+pub use stale::Seen;
 
 pub(crate) use to_the_end::{Stopping, to_the_end};
 
@@ -37,7 +40,7 @@ use cache::Cache;
 use measure::Sampler;
 
 use crate::cluster::{RedoLog, View};
-use crate::session::{Classes, Clock, Monotonic, Random, ServerId, Session, SessionId, Verdict};
+use crate::session::{ClassName, Classes, Clock, Monotonic, Random, ServerId, Session, SessionId, Verdict};
 use crate::store::{Lookup, SessionStore, Snapshot, StoreError, UserLimit};
 use crate::telemetry::{Metrics, Traces};
 use events::EventHub;
@@ -79,6 +82,8 @@ pub struct Settings {
     pub recent_authentication: Duration,
     /// How long ends are kept for repetition: node timeout, lag and margin.
     pub redo_window: Duration,
+    /// For how much longer memory may answer while the store is out of reach, by class.
+    pub serve_stale: BTreeMap<ClassName, Duration>,
     /// How sessions are held in memory; nothing where they must not be.
     pub cache: Option<CacheSettings>,
 }

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::cluster::MemberState;
 use crate::session::{DataKey, JsonMap, Monotonic, Session, SessionId, Timestamp, Token, UserId};
@@ -21,6 +22,9 @@ pub struct Freshness {
     pub consistency: Consistency,
     /// Memory will do only from this version on: read your own writes on another server.
     pub min_version: Option<u64>,
+    /// Whether an answer will do that is older than the staleness bound, for the classes that chose `serve_stale` and
+    /// while the store is out of reach. It is marked.
+    pub accept_stale: bool,
 }
 
 /// A session to be made.
@@ -124,6 +128,8 @@ pub struct ValidSession {
     pub now: Timestamp,
     /// Until when the answer keeps the promise of the staleness bound; nothing where this server cannot tell.
     pub vouched_until: Option<Monotonic>,
+    /// How long ago the session was known to be so, where the store is out of reach and that was accepted.
+    pub stale: Option<Duration>,
 }
 
 /// Why a token opens no session.

@@ -34,6 +34,7 @@ impl Sessions {
             presented: id,
             now: snapshot.now,
             vouched_until,
+            stale: None,
         };
         if !is_fit(&valid) {
             return None;
@@ -69,7 +70,10 @@ impl Sessions {
         if let Some(reason) = self.judge_client(&snapshot, &presented.client).await? {
             return Ok(Validation::Invalid(reason));
         }
-        let snapshot = self.confirm_first_use(id, snapshot).await;
+        let snapshot = match vouched.stale {
+            None => self.confirm_first_use(id, snapshot).await,
+            Some(_) => snapshot,
+        };
         if presented.touch {
             self.note_use(&snapshot);
         }
@@ -78,6 +82,7 @@ impl Sessions {
             presented: id,
             now: snapshot.now,
             vouched_until: vouched.until,
+            stale: vouched.stale,
         }))
     }
 

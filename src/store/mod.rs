@@ -3,6 +3,7 @@
 //! Every operation on one session or one user is atomic and, in Redis, one script in one slot and one round trip. Side
 //! effects (indexes, counts, invalidations, events) happen inside it. One contract suite runs against every store.
 
+mod edit;
 mod error;
 mod event;
 mod memory;

@@ -20,7 +20,7 @@ const VERDICTS: [&str; 6] = [
 const FACES: [&str; 2] = ["visitor", "application"];
 const TOUCHES: [&str; 4] = ["recorded", "gone", "failed", "dropped"];
 const RETRIES: [&str; 6] = ["moved", "ask", "tryagain", "clusterdown", "connection", "timeout"];
-const READS: [&str; 4] = ["l1", "joined", "store", "strong"];
+const READS: [&str; 5] = ["l1", "joined", "store", "strong", "stale"];
 const MISSES: [&str; 5] = ["absent", "no_cover", "other_stamp", "lease_lapsed", "past_deadline"];
 const REFUSALS: [&str; 5] = ["no_cover", "elsewhere", "other_id", "overtaken", "ended"];
 const ENDS_OF_CONNECTIONS: [&str; 6] = ["lease", "subscription", "heartbeat", "connection", "message", "moved"];
@@ -40,6 +40,8 @@ const CALLERS: [&str; 13] = [
     "account",
     "unjudged",
 ];
+/// Which key had sealed a record.
+const SEALS: [&str; 3] = ["first", "older", "none"];
 const STATES: [&str; 2] = ["live", "draining"];
 const SPANS: [&str; 3] = ["exported", "failed", "dropped"];
 /// What there is to know of the durations of sessions.
@@ -61,6 +63,7 @@ impl Metrics {
             (&self.invalid_tokens, &FACES),
             (&self.touches, &TOUCHES),
             (&self.store_retries, &RETRIES),
+            (&self.records_opened, &SEALS),
             (&self.reads, &READS),
             (&self.l1_misses, &MISSES),
             (&self.l1_fills_refused, &REFUSALS),

@@ -129,7 +129,8 @@ metrics! {
     }
     "Memory and its promise": "`cloakroom_staleness_violations_total` is the promise itself: alert at 1. The sampler behind \
         it re-reads one hit of 256 from the primary. More on leases, cover and fills: [coherence](coherence.md)." {
-        /// Reads of sessions, by source: l1, joined (another request's fill), store or strong.
+        /// Reads of sessions, by source: l1, joined (another request's fill), store or strong; or stale: answered from L1
+        /// beyond the staleness bound, for a class with `serve_stale` while the store was out of reach.
         reads: IntCounterVec = "cloakroom_reads_total" ["source"];
         /// Reads that L1 did not answer, by reason.
         l1_misses: IntCounterVec = "cloakroom_l1_misses_total" ["reason"];
@@ -174,6 +175,12 @@ metrics! {
         store_retries: IntCounterVec = "cloakroom_store_retries_total" ["cause"];
         /// Answers that belonged to another request; each replaced its connection.
         store_mismatches: IntCounter = "cloakroom_store_mismatches_total";
+        /// Records that could not be read: malformed, or sealed and not to be opened. Each was answered 503.
+        store_corrupt: IntCounter = "cloakroom_store_corrupt_records_total";
+        /// Records that were read while there are encryption keys, by the key that had sealed them: first, older or none.
+        records_opened: IntCounterVec = "cloakroom_store_records_opened_total" ["key"];
+        /// Records that were kept anew under the first encryption key.
+        records_resealed: IntCounter = "cloakroom_store_records_resealed_total";
         /// Connections to Redis that were opened.
         store_connections: IntCounter = "cloakroom_store_connections_total";
         /// Times that the map of the cluster's slots was read.

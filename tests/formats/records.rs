@@ -197,8 +197,8 @@ async fn every_record_of_format_1_is_understood_and_can_be_used() {
         assert_eq!(told["data"]["later"], json!({"n": [1]}));
         server.delete(&path).await.expect(204);
     }
-    // A count may be some seconds old.
-    eventually(SOON, "the count", async || {
+    // Counts may be 15 s old.
+    eventually(SOON, "the ends to be counted", async || {
         server.get("/v1/stats").await.expect(200).json()["sessions"] == 0
     })
     .await;

@@ -35,12 +35,13 @@ async fn until_readiness_is(status: u16, admin: SocketAddr) {
 async fn a_drain_is_seen_by_probes_answers_what_is_in_flight_and_ends_with_0() {
     let server = Program::cloakroom(&ANY_PORT, &[]);
     let (traffic, admin) = (server.listener("traffic").await, server.listener("admin").await);
-    let warned = |part: &str| {
+    for part in ["not for production", "callers are not authenticated"] {
         let is_it = |line: &serde_json::Value| field(line, "message").is_some_and(|message| message.contains(part));
-        assert!(server.log().iter().any(is_it), "no warning of {part}");
-    };
-    warned("not for production");
-    warned("callers are not authenticated");
+        eventually(SOON, &format!("the warning of {part}"), async || {
+            server.log().iter().any(is_it)
+        })
+        .await;
+    }
     until_readiness_is(200, admin).await;
 
     let mut held = half_a_request(traffic).await;

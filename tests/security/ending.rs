@@ -9,6 +9,7 @@ use crate::support::api::{Answer, Api, Setup, path_of};
 use crate::support::fleet::{self, Fleet, Replica};
 use crate::support::listener::Listener;
 use crate::support::redis_cluster::shared_cluster;
+use crate::support::wait::{SOON, eventually};
 use crate::{BOUND, cookie, unknown_token};
 use cloakroom::http::HttpSettings;
 use cloakroom::session::Token;
@@ -23,6 +24,15 @@ async fn log_out(replica: &Replica, token: &str) -> fleet::Answer {
         .header("cookie", cookie(token))
         .header(SAME_ORIGIN.0, SAME_ORIGIN.1);
     fleet::Answer::of(request).await.unwrap()
+}
+
+/// The first answer that is no 503: on a busy machine the store may be late, and then asks to be asked again.
+async fn when_known(ask: impl AsyncFn() -> fleet::Answer) -> fleet::Answer {
+    eventually(SOON, "an answer in time", async || {
+        let answer = ask().await;
+        (answer.status != 503).then_some(answer)
+    })
+    .await
 }
 
 /// How long after the answer to a log-out every replica refuses, measured at each.
@@ -296,20 +306,20 @@ async fn s29_unknown_tokens_and_log_outs_at_the_faces_write_nothing() {
     fleet
         .crowd(ATTEMPTS, async |replica, number| {
             let token = unknown_token();
-            match number % 4 {
-                0 => replica
-                    .as_browser("/auth", &token)
-                    .await
-                    .problem(401, "session_not_found"),
-                1 => log_out(replica, &token).await.expect(204),
+            let answer = when_known(async || match number % 4 {
+                0 => replica.as_browser("/auth", &token).await,
+                1 => log_out(replica, &token).await,
                 2 => {
                     let id = token.parse::<Token>().unwrap().id();
-                    replica.delete(&format!("/v1/sessions/{id}")).await.expect(204)
+                    replica.delete(&format!("/v1/sessions/{id}")).await
                 }
-                _ => replica
-                    .delete(&format!("/v1/users/nobody-{number}/sessions"))
-                    .await
-                    .expect(200),
+                _ => replica.delete(&format!("/v1/users/nobody-{number}/sessions")).await,
+            })
+            .await;
+            match number % 4 {
+                0 => drop(answer.problem(401, "session_not_found")),
+                3 => drop(answer.expect(200)),
+                _ => drop(answer.expect(204)),
             }
         })
         .await;

@@ -27,7 +27,7 @@ pub(crate) fn verifier() -> CallerAuth {
     };
     let clock = ManualClock::new(Timestamp::from_millis(NOW));
     let callers = CallerAuth::jwt(Arc::new(JwtVerifier::new(settings, Arc::new(clock))));
-    callers.set_secret(Some(SECRET));
+    callers.set_secrets(&[SECRET]);
     callers
 }
 

@@ -170,6 +170,7 @@ fn pod(store: &RedisStore, clock: &Arc<Stepped>, metrics: &Metrics) -> Sessions 
         cache: Some(memory()),
         binding: Binding::default(),
         recent_authentication: Duration::from_mins(10),
+        serve_stale: std::collections::BTreeMap::new(),
     };
     let parts = Parts {
         store: Arc::new(store.clone()),

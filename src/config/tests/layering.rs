@@ -165,25 +165,13 @@ fn names_that_kubernetes_injects_are_passed_over() {
 }
 
 #[test]
-fn features_to_come_are_refused_by_name() {
-    let refused = ["encryption.keys", "session.classes.normal.serve_stale"];
-    for key in refused {
-        let problem = problem_of(&[(key, "1")]);
-        assert!(
-            problem.starts_with(&format!("--set: {key}: is not supported yet: ")),
-            "{problem}"
-        );
-    }
-}
-
-#[test]
 fn a_secret_comes_as_value_or_file_and_never_shows() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("secret");
     let path_text = path.to_str().unwrap();
     fs::write(&path, format!("{SECRET}\n")).unwrap();
     let by_file = Config::load(&environment(&[("CLOAKROOM_JWT__SECRET_FILE", path_text)])).unwrap();
-    assert_eq!(by_file.config.jwt.secret.as_ref().unwrap().value().expose(), SECRET);
+    assert_eq!(by_file.config.jwt.secret.as_ref().unwrap().value()[0].expose(), SECRET);
     assert_eq!(row(&by_file, "jwt.secret").value, Some("********".into()));
     assert_eq!(
         row(&by_file, "jwt.secret_file").origin.to_string(),

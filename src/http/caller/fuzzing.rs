@@ -22,7 +22,7 @@ fn verifier() -> JwtVerifier {
     };
     let clock = ManualClock::new(Timestamp::from_millis(NOW * 1_000));
     let verifier = JwtVerifier::new(settings, Arc::new(clock));
-    verifier.set_secret(Some(&SECRET));
+    verifier.set_secrets(&[&SECRET]);
     verifier
 }
 

@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwap;
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation, decode, decode_header};
@@ -34,7 +34,7 @@ pub struct JwtSettings {
 pub struct JwtVerifier {
     settings: JwtSettings,
     clock: Arc<dyn Clock>,
-    secret: ArcSwapOption<DecodingKey>,
+    secrets: ArcSwap<Vec<DecodingKey>>,
     keys: ArcSwap<KeySet>,
     refresh: Refresh,
     remembered: Remembered,
@@ -154,7 +154,7 @@ impl JwtVerifier {
         Self {
             settings,
             clock,
-            secret: ArcSwapOption::empty(),
+            secrets: ArcSwap::default(),
             keys: ArcSwap::default(),
             remembered: Remembered::new(),
             refresh: Refresh {
@@ -165,10 +165,10 @@ impl JwtVerifier {
         }
     }
 
-    /// See [`super::CallerAuth::set_secret`].
-    pub fn set_secret(&self, secret: Option<&[u8]>) {
-        self.secret
-            .store(secret.map(|secret| Arc::new(DecodingKey::from_secret(secret))));
+    /// See [`super::CallerAuth::set_secrets`].
+    pub fn set_secrets(&self, secrets: &[&[u8]]) {
+        let keys = secrets.iter().map(|secret| DecodingKey::from_secret(secret));
+        self.secrets.store(Arc::new(keys.collect()));
         self.remembered.forget();
     }
 
@@ -208,9 +208,17 @@ impl JwtVerifier {
         check_type(header.typ.as_deref())?;
         let keys_before = self.remembered.keys();
         let claims = if header.alg == Algorithm::HS256 {
-            let secret = self.secret.load();
-            let key = secret.as_deref().ok_or(Refusal::UnknownKey)?;
-            claims(token, key, Algorithm::HS256)
+            let secrets = self.secrets.load();
+            let judge = |key| claims(token, key, Algorithm::HS256);
+            let mut verdicts = secrets.iter().map(judge);
+            let other_secret = |verdict: &_| matches!(verdict, Err(Refusal::Signature));
+            let verdict = verdicts.find(|verdict| !other_secret(verdict));
+            let nothing = if secrets.is_empty() {
+                Refusal::UnknownKey
+            } else {
+                Refusal::Signature
+            };
+            verdict.unwrap_or(Err(nothing))
         } else {
             let keys = self.keys.load();
             let found = keys.find(header.kid.as_deref(), header.alg);

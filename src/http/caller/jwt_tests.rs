@@ -25,7 +25,7 @@ fn verifier(issuer: Option<&str>) -> JwtVerifier {
 
 fn with_secret(issuer: Option<&str>) -> JwtVerifier {
     let verifier = verifier(issuer);
-    verifier.set_secret(Some(SECRET));
+    verifier.set_secrets(&[SECRET]);
     verifier
 }
 
@@ -174,10 +174,21 @@ async fn a_replaced_secret_takes_effect_at_once() {
     let verifier = with_secret(None);
     let token = hs256(&good());
     assert!(judge(&verifier, &token).await.is_ok());
-    verifier.set_secret(Some(b"another secret of more than 32 bytes"));
+    verifier.set_secrets(&[b"another secret of more than 32 bytes"]);
     assert_eq!(judge(&verifier, &token).await, Err(Refusal::Signature));
-    verifier.set_secret(None);
+    verifier.set_secrets(&[]);
     assert_eq!(judge(&verifier, &token).await, Err(Refusal::UnknownKey));
+}
+
+#[tokio::test]
+async fn p8_every_secret_of_the_ring_verifies() {
+    let verifier = with_secret(None);
+    verifier.set_secrets(&[b"another secret of more than 32 bytes", SECRET]);
+    assert!(judge(&verifier, &hs256(&good())).await.is_ok());
+    // What is wrong besides the signature is told of whichever secret it is.
+    let mut claims = good();
+    claims["exp"] = json!(NOW - 60);
+    assert_eq!(judge(&verifier, &hs256(&claims)).await, Err(Refusal::Expired));
 }
 
 /// A fresh key pair with its public JWK.

@@ -78,10 +78,11 @@ impl CallerAuth {
         }
     }
 
-    /// Replaces the secret of HS256 (none: no HS256). Takes effect with the next request; without JWTs it does nothing.
-    pub fn set_secret(&self, secret: Option<&[u8]>) {
+    /// Replaces the secrets of HS256 (none: no HS256), each of which verifies. Takes effect with the next request; without
+    /// JWTs it does nothing.
+    pub fn set_secrets(&self, secrets: &[&[u8]]) {
         if let Some(verifier) = self.verifier() {
-            verifier.set_secret(secret);
+            verifier.set_secrets(secrets);
         }
     }
 

@@ -18,9 +18,10 @@ use crate::http::openapi::{ChangeProblems, EndProblems, IssueProblems, ReadProbl
 use crate::http::problem::ApiError;
 use crate::http::rendered::Object;
 use crate::http::schema;
+use crate::http::stale;
 use crate::http::state::ApiState;
 use crate::session::{Json as JsonValue, JsonMap, SecurityChange, Session, Timestamp};
-use crate::sessions::{CreateRequest, Freshness, Issued};
+use crate::sessions::{CreateRequest, Freshness, Issued, Seen};
 use crate::store::Change;
 use crate::web::Life;
 
@@ -139,7 +140,11 @@ impl ReadQuery {
     security(("bearer" = ["sessions:read"])),
     params(("id" = String, Path), ReadQuery),
     responses(
-        (status = 200, description = "The session", body = schema::Session, headers(("ETag" = String))),
+        (status = 200, description = "The session", body = schema::Session, headers(
+            ("ETag" = String),
+            ("X-Cloakroom-Stale" = u64, description = "Only beyond the staleness bound, while the store is out of reach and \
+                the class has `serve_stale`: so many milliseconds ago the session was known to be so"),
+        )),
         (status = 304, description = "The version that `If-None-Match` names"),
         ReadProblems
     )
@@ -151,13 +156,17 @@ pub(in crate::http) async fn read(
     QueryParams(query): QueryParams<ReadQuery>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let session = state.sessions().get(id, query.freshness()).await?;
-    let session = session.ok_or(ApiError::SessionNotFound)?;
+    let freshness = Freshness {
+        accept_stale: true,
+        ..query.freshness()
+    };
+    let seen = state.sessions().get_marked(id, freshness).await?;
+    let Seen { session, stale: age } = seen.ok_or(ApiError::SessionNotFound)?;
     let etag = [(ETAG, conditional::etag(session.version))];
     if conditional::is_known(&headers, session.version)? {
-        return Ok((StatusCode::NOT_MODIFIED, etag).into_response());
+        return Ok(stale::marked((StatusCode::NOT_MODIFIED, etag).into_response(), age));
     }
-    Ok((etag, Object::of(&session)?).into_response())
+    Ok(stale::marked((etag, Object::of(&session)?).into_response(), age))
 }
 
 /// A change; what is left out stays. Objects merge by their top-level keys: null removes, any other value replaces

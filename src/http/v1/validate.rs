@@ -11,6 +11,7 @@ use crate::http::openapi::{FleetProblems, ReadProblems};
 use crate::http::problem::ApiError;
 use crate::http::rendered::Object;
 use crate::http::schema;
+use crate::http::stale;
 use crate::http::state::ApiState;
 use crate::sessions::{ClientTraits, Freshness, InvalidReason, Presented, Validation};
 
@@ -66,7 +67,9 @@ struct Refused {
     post, path = "/v1/sessions/validate", tag = "sessions", operation_id = "validate",
     security(("bearer" = ["sessions:read"])),
     request_body = ValidateBody,
-    responses((status = 200, description = "The judgement", body = ValidateAnswer), FleetProblems)
+    responses((status = 200, description = "The judgement", body = ValidateAnswer, headers(
+        ("X-Cloakroom-Stale" = u64, description = "As with `GET /v1/sessions/{id}`"),
+    )), FleetProblems)
 )]
 pub(in crate::http) async fn validate(
     _: Reader,
@@ -88,12 +91,15 @@ pub(in crate::http) async fn judge(state: &ApiState, body: &ValidateBody) -> Res
             user_agent: body.user_agent.as_deref(),
         },
         touch: body.touch.unwrap_or(true),
-        freshness: input::freshness(body.consistency, body.min_version),
+        freshness: Freshness {
+            accept_stale: true,
+            ..input::freshness(body.consistency, body.min_version)
+        },
     };
     match state.sessions().validate(presented).await? {
         Validation::Valid(valid) => {
             let session = Object::of(&valid.session)?;
-            Ok(session.within(VALID).into_response())
+            Ok(stale::marked(session.within(VALID).into_response(), valid.stale))
         }
         Validation::Invalid(reason) => {
             if reason == InvalidReason::SessionNotFound {

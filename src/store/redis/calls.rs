@@ -1,8 +1,8 @@
 //! How a script is called for one session, and what its answer means.
 
-use super::{BucketCall, Done, RedisStore, Result};
+use super::{BucketCall, Done, RedisStore, Result, activity, codec};
 use crate::session::clock_millis as millis;
-use crate::session::{Activity, JsonMap, OperationId, SessionId, Timestamp};
+use crate::session::{Activity, OperationId, SessionId};
 use crate::store::{Ended, Lookup, Snapshot, StoreError, Touch};
 use crate::telemetry::trace::context_words;
 
@@ -63,7 +63,28 @@ impl RedisStore {
         self.snapshot(done, &mut reply, id, &head)
     }
 
+    /// As [`RedisStore::changed`], of a record that was written: it is kept anew where it is not kept as it should be.
+    pub(super) async fn written(&self, done: &Done, tag: &str) -> Result<Snapshot> {
+        let (head, mut reply) = self.told(done, tag)?;
+        let id = parse_id(reply.text()?)?;
+        let mut fields = reply.clone();
+        let record = self.record(done, &mut reply, id, &head)?;
+        if self.0.vault.is_on() && !self.0.vault.is_settled(&record.kept) {
+            // It can be read as it is: so a failure is no failure of the change.
+            if let Err(error) = self.reseal(&record, &codec::fields(&mut fields)?).await {
+                tracing::debug!(%id, %error, "a record is left under an older key");
+            }
+        }
+        Ok(record.snapshot)
+    }
+
     pub(super) async fn look_up(&self, id: SessionId) -> Result<(Lookup, bool)> {
+        let done = self.ask(id).await?;
+        Ok((self.looked_up(&done, id.text().as_str())?, done.asked))
+    }
+
+    /// Asks for a session.
+    pub(super) async fn ask(&self, id: SessionId) -> Result<Done> {
         let (text, key) = (id.text(), self.0.keys.session(&id));
         let arguments = [text.as_str().as_bytes(), text.as_str().as_bytes()];
         let call = BucketCall {
@@ -73,8 +94,7 @@ impl RedisStore {
             arguments: &arguments,
             durable: false,
         };
-        let done = self.run(call).await?;
-        Ok((self.looked_up(&done, text.as_str())?, done.asked))
+        self.run(call).await
     }
 
     /// Follows the aliases of a half-moved slot one by one: neither of its sides need have both an alias and what the
@@ -140,24 +160,20 @@ impl RedisStore {
 
     /// The activities in an answer, as the scripts wrote them.
     pub(super) fn listed_activities(&self, done: &Done, tag: &str, id: SessionId) -> Result<Vec<Activity>> {
-        #[derive(serde::Deserialize)]
-        struct Stored {
-            at: u64,
-            action: String,
-            metadata: JsonMap,
-        }
         let (_, mut reply) = self.told(done, tag)?;
-        let read = |text: &str| {
-            let stored: Stored = serde_json::from_str(text)
-                .map_err(|error| StoreError::Corrupt(format!("activity of session {id}: {error}")))?;
-            let at = Timestamp::from_millis(stored.at);
-            Ok(Activity {
-                action: stored.action,
-                at,
-                metadata: stored.metadata,
-            })
+        let texts = reply.texts()?;
+        let (current, core, sealed) = (parse_id(reply.text()?)?, reply.text()?, reply.bytes()?);
+        let read = || {
+            let origin = codec::origin_of(current, core, sealed, &self.0.vault)?;
+            texts
+                .iter()
+                .map(|text| activity::read(text, &origin, &self.0.vault))
+                .collect::<Result<Vec<_>>>()
         };
-        reply.texts()?.into_iter().map(read).collect()
+        read().map_err(|error| {
+            let error = codec::at_session(id, error);
+            self.distrust(done, error)
+        })
     }
 
     pub(super) fn ended(&self, done: &Done, tag: &str) -> Result<Ended> {

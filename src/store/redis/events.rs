@@ -6,9 +6,11 @@ use redis::{PushInfo, PushKind, Value};
 use serde::Deserialize;
 use tokio::sync::{mpsc, watch};
 
+use super::content::open_user;
 use super::keys::Keys;
 use super::node::Address;
 use super::subscriber::Subscriber;
+use super::vault::Vault;
 use super::{BucketCall, RedisStore, Result};
 use crate::session::{Bucket, ServerId, Timestamp, UserId};
 use crate::store::{EndReason, Event, EventId, EventKind, Replay, StoreError};
@@ -29,6 +31,7 @@ struct Told {
     at: u64,
     class: String,
     user_id: Option<String>,
+    sealed_user: Option<String>,
     server_id: Option<String>,
     version: Option<u64>,
     reason: Option<String>,
@@ -47,7 +50,7 @@ pub(super) enum Read {
     Foreign,
 }
 
-pub(super) fn parse(bucket: Bucket, entry: &str, json: &str) -> Option<Read> {
+pub(super) fn parse(bucket: Bucket, entry: &str, json: &str, vault: &Vault) -> Option<Read> {
     let (at, sequence) = entry.split_once('-')?;
     let id = EventId {
         at: Timestamp::from_millis(at.parse().ok()?),
@@ -62,7 +65,10 @@ pub(super) fn parse(bucket: Bucket, entry: &str, json: &str) -> Option<Read> {
         id,
         kind,
         session_id: told.session_id.parse().ok()?,
-        user_id: told.user_id.and_then(|user| UserId::new(&user).ok()),
+        user_id: match &told.sealed_user {
+            Some(sealed) => open_user(sealed, vault),
+            None => told.user_id.and_then(|user| UserId::new(&user).ok()),
+        },
         server_id: told.server_id.and_then(|server| ServerId::new(&server).ok()),
         at: Timestamp::from_millis(told.at),
         class: told.class,
@@ -77,12 +83,12 @@ pub(super) fn parse(bucket: Bucket, entry: &str, json: &str) -> Option<Read> {
 }
 
 /// The event in a pushed message; nothing where it is none of ours.
-fn parse_message(push: &PushInfo) -> Option<Read> {
+fn parse_message(push: &PushInfo, vault: &Vault) -> Option<Read> {
     let [Value::BulkString(channel), Value::BulkString(payload)] = push.data.as_slice() else {
         return None;
     };
     let (entry, json) = std::str::from_utf8(payload).ok()?.split_once(' ')?;
-    parse(Keys::bucket_of(channel)?, entry, json)
+    parse(Keys::bucket_of(channel)?, entry, json, vault)
 }
 
 impl RedisStore {
@@ -103,7 +109,7 @@ impl RedisStore {
         for _ in 0..reply.array()? {
             reply.array()?;
             let (entry, json) = (reply.text()?, reply.text()?);
-            match parse(bucket, entry, json) {
+            match parse(bucket, entry, json, &self.0.vault) {
                 Some(Read::Event(event)) => events.push(event),
                 Some(Read::Foreign) => {}
                 None => return Err(StoreError::Corrupt(format!("event {entry}: {json}"))),
@@ -133,10 +139,10 @@ impl RedisStore {
             if buckets.is_empty() {
                 continue;
             }
-            let (to, broken) = (sender.clone(), Arc::clone(&broken));
+            let (store, to, broken) = (self.clone(), sender.clone(), Arc::clone(&broken));
             let listener = move |push: PushInfo| {
                 let missed = match push.kind {
-                    PushKind::SMessage => match parse_message(&push) {
+                    PushKind::SMessage => match parse_message(&push, &store.0.vault) {
                         Some(Read::Event(event)) => to.try_send(event).is_err(),
                         Some(Read::Foreign) => false,
                         None => true,

@@ -3,6 +3,7 @@
 use super::codec;
 use super::events;
 use super::reply::Reply;
+use super::vault::Vault;
 use crate::session::{Bucket, SessionId, Timestamp};
 
 const TAG: &str = "tag";
@@ -14,13 +15,15 @@ fn asked() -> Option<SessionId> {
 
 /// Script answers and records: what is read is the session that was asked for, and its times are in order (S51).
 pub(crate) fn record(bytes: &[u8]) {
-    let Some(id) = asked() else { return };
+    let (Some(id), Some(vault)) = (asked(), Vault::off()) else {
+        return;
+    };
     if let Ok((head, mut reply)) = Reply::open(bytes, TAG) {
         assert!(
             Reply::open(bytes, "other").is_err(),
             "an answer to another request was taken"
         );
-        if let Ok(snapshot) = codec::snapshot(&mut reply, id, head.now) {
+        if let Ok(codec::Record { snapshot, .. }) = codec::record(&mut reply, id, head.now, &vault) {
             let session = &snapshot.session;
             assert_eq!((session.id, snapshot.now), (id, head.now));
             assert!(session.expires_at <= session.absolute_expires_at);
@@ -50,8 +53,10 @@ pub(crate) fn event(bytes: &[u8]) {
     let Some((entry, json)) = text.split_once(' ') else {
         return;
     };
-    let bucket = Bucket::new(7);
-    let Some(events::Read::Event(event)) = events::parse(bucket, entry, json) else {
+    let (bucket, Some(vault)) = (Bucket::new(7), Vault::off()) else {
+        return;
+    };
+    let Some(events::Read::Event(event)) = events::parse(bucket, entry, json, &vault) else {
         return;
     };
     assert_eq!(event.id.bucket, bucket);

@@ -5,8 +5,11 @@
 //!
 //! [`SessionStore`]: crate::store::SessionStore
 
+mod activity;
 mod calls;
 mod codec;
+mod content;
+mod edits;
 mod events;
 mod fleet;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -17,12 +20,14 @@ mod node;
 mod operations;
 mod options;
 mod reply;
+mod rotation;
 mod router;
 mod scripts;
 mod subscriber;
 mod topology;
 mod transport;
 mod values;
+mod vault;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -32,16 +37,19 @@ use redis::Value;
 
 pub use options::{Credentials, RedisOptions};
 pub use scripts::SCRIPT_NAMES;
+pub use vault::{Encryption, PlainRecords};
 
 use super::StoreError;
 use crate::session::{Bucket, Keyring, Random, RandomError, SessionId};
 use crate::telemetry::Metrics;
 use crate::telemetry::trace::ClientSpan;
+use codec::Record;
 use keys::{Keys, slot_of_bucket};
 use node::{Dialer, Node};
 use reply::{Head, Reply};
 use router::{Call, Router};
 use scripts::{Script, Scripts};
+use vault::Vault;
 
 type Result<T> = std::result::Result<T, StoreError>;
 
@@ -55,6 +63,7 @@ struct Inner {
     router: Router,
     bucket_key: layout::BucketKey,
     keyring: Keyring,
+    vault: Vault,
     random: Arc<dyn Random>,
     metrics: Metrics,
     /// The nodes to which the transport's connections lead.
@@ -74,6 +83,7 @@ impl RedisStore {
     /// Fails with [`StoreError::Unavailable`] where no node answers, which may pass, and otherwise where the layout is another than this version's.
     pub async fn connect(options: RedisOptions, random: Arc<dyn Random>, metrics: Metrics) -> Result<Self> {
         let keys = Keys::new(&options.prefix);
+        let vault = Vault::new(options.encryption.clone(), Arc::clone(&random), &metrics);
         let dialer = Arc::new(Dialer::new(options, metrics.clone()).map_err(StoreError::Unavailable)?);
         let router = Router::connect(dialer, metrics.clone()).await?;
         let scripts = Scripts::new(&metrics);
@@ -87,6 +97,7 @@ impl RedisStore {
             router,
             bucket_key,
             keyring,
+            vault,
             random,
             metrics,
             lines: ArcSwap::default(),
@@ -152,6 +163,10 @@ impl RedisStore {
             "limit" => Err(StoreError::TooManySessions {
                 limit: u32::try_from(reply.number()?).unwrap_or(u32::MAX),
             }),
+            "again" => Err(self.distrust(
+                done,
+                StoreError::Corrupt("the session is sealed, and encryption.keys is not set".to_owned()),
+            )),
             // Only a generator that repeats itself gives an id twice.
             "taken" => Err(RandomError.into()),
             "not_a_number" => Err(StoreError::NotANumber),
@@ -166,12 +181,21 @@ impl RedisStore {
             self.0.metrics.store_mismatches.inc();
             done.node.distrust();
         }
+        if let StoreError::Corrupt(what) = &error {
+            tracing::warn!(node = %done.node.address, what, "a record cannot be read");
+            self.0.metrics.store_corrupt.inc();
+        }
         error
+    }
+
+    /// The record of a session in an answer.
+    fn record(&self, done: &Done, reply: &mut Reply<'_>, id: SessionId, head: &Head<'_>) -> Result<Record> {
+        codec::record(reply, id, head.now, &self.0.vault).map_err(|error| self.distrust(done, error))
     }
 
     /// The session in an answer.
     fn snapshot(&self, done: &Done, reply: &mut Reply<'_>, id: SessionId, head: &Head<'_>) -> Result<super::Snapshot> {
-        codec::snapshot(reply, id, head.now).map_err(|error| self.distrust(done, error))
+        Ok(self.record(done, reply, id, head)?.snapshot)
     }
 }
 

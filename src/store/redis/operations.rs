@@ -5,11 +5,11 @@ use futures_util::stream::{self, StreamExt as _};
 use tokio::sync::mpsc;
 
 use super::calls::flag;
-use super::{BucketCall, RedisStore, Result, codec};
+use super::{BucketCall, RedisStore, Result, content};
 use crate::coherence::ConnectionId;
 use crate::session::clock_millis as millis;
 use crate::session::{
-    Activity, Bucket, CartItem, JsonMap, Keyring, MAX_ACTIVITIES, OperationId, ServerId, SessionId, Timestamp, UserId,
+    Activity, Bucket, CartItem, JsonMap, Keyring, OperationId, ServerId, SessionId, Timestamp, UserId,
 };
 use crate::store::{
     BucketCounts, Change, Created, End, Ended, Event, EventId, Filter, Increment, LimitPolicy, Lineage, Lookup,
@@ -50,7 +50,7 @@ impl SessionStore for RedisStore {
     }
 
     async fn create(&self, new: NewSession, operation: OperationId) -> Result<Created> {
-        let core = codec::core_of(&new)?;
+        let core = content::core_of(&new, &self.0.vault)?;
         let user = new
             .user_id
             .as_ref()
@@ -64,22 +64,25 @@ impl SessionStore for RedisStore {
             LimitPolicy::EndOldest => "end_oldest",
             LimitPolicy::EndLeastRecentlyUsed => "end_least_recently_used",
         };
-        let fields: Vec<_> = new.data.keys().map(|key| format!("d:{key}")).collect();
+        let data = new.data.iter().map(|(key, value)| (format!("d:{key}"), value.get()));
+        let fields = self.stored(&new.id, data)?;
         let mut arguments: Vec<&[u8]> = vec![
             user.as_bytes(),
             new.class.as_str().as_bytes(),
             idle.as_bytes(),
             absolute.as_bytes(),
             bytes.as_bytes(),
-            core.as_bytes(),
+            core.readable.as_bytes(),
             new.server_id.as_str().as_bytes(),
             flag(new.authenticated && new.user_id.is_some()),
             limit.as_bytes(),
             policy.as_bytes(),
         ];
-        for (field, value) in fields.iter().zip(new.data.values()) {
-            arguments.push(field.as_bytes());
-            arguments.push(value.get().as_bytes());
+        if let Some(sealed) = &core.sealed {
+            arguments.extend([content::SEALED.as_bytes(), sealed]);
+        }
+        for (field, value) in &fields {
+            arguments.extend([field.as_bytes(), value]);
         }
         let script = &self.0.scripts.create;
         let (done, tag) = self
@@ -99,54 +102,15 @@ impl SessionStore for RedisStore {
         let (done, tag) = self
             .on_session(&self.0.scripts.confirm, &id, None, false, &[grace.as_bytes()])
             .await?;
-        self.changed(&done, &tag)
+        self.written(&done, &tag).await
     }
 
     async fn change(&self, id: SessionId, change: Change, max_bytes: u64, operation: OperationId) -> Result<Snapshot> {
-        let most = max_bytes.to_string();
-        let versions = change.if_match.as_ref().map_or_else(String::new, |versions| {
-            // A condition that no version can meet must not read as none.
-            let listed = versions.iter().map(u64::to_string).collect::<Vec<_>>().join(" ");
-            if listed.is_empty() { "-".to_owned() } else { listed }
-        });
-        let patch = codec::patch_of(&change)?;
-        let field = |key: &crate::session::DataKey| format!("d:{}", key.as_str());
-        let sets: Vec<_> = change
-            .data
-            .iter()
-            .filter_map(|(key, value)| value.as_ref().map(|value| (field(key), value)))
-            .collect();
-        let removes: Vec<_> = change
-            .data
-            .iter()
-            .filter(|(_, value)| value.is_none())
-            .map(|(key, _)| field(key))
-            .collect();
-        let count = sets.len().to_string();
-        let mut arguments = vec![most.as_bytes(), versions.as_bytes(), patch.as_bytes(), count.as_bytes()];
-        for (field, value) in &sets {
-            arguments.push(field.as_bytes());
-            arguments.push(value.get().as_bytes());
-        }
-        arguments.extend(removes.iter().map(String::as_bytes));
-        let (done, tag) = self
-            .on_session(&self.0.scripts.change, &id, Some(operation), false, &arguments)
-            .await?;
-        self.changed(&done, &tag)
+        self.change_session(id, change, max_bytes, operation).await
     }
 
     async fn increment(&self, id: SessionId, increment: Increment) -> Result<serde_json::Number> {
-        let most = increment.max_bytes.to_string();
-        let field = format!("d:{}", increment.key.as_str());
-        let by = increment.by.to_string();
-        let arguments = [most.as_bytes(), field.as_bytes(), by.as_bytes()];
-        let script = &self.0.scripts.increment;
-        let (done, tag) = self
-            .on_session(script, &id, Some(increment.operation), false, &arguments)
-            .await?;
-        let (_, mut reply) = self.told(&done, &tag)?;
-        let sum = reply.text()?;
-        serde_json::from_str(sum).map_err(|error| StoreError::Corrupt(format!("sum `{sum}`: {error}")))
+        self.increment_value(id, increment).await
     }
 
     async fn add_to_cart(
@@ -156,19 +120,7 @@ impl SessionStore for RedisStore {
         max_bytes: u64,
         operation: OperationId,
     ) -> Result<Vec<CartItem>> {
-        let (most, quantity) = (max_bytes.to_string(), item.quantity.to_string());
-        let most_of_one = CartItem::MAX_QUANTITY.to_string();
-        let arguments = [
-            most.as_bytes(),
-            item.product_id.as_bytes(),
-            quantity.as_bytes(),
-            most_of_one.as_bytes(),
-        ];
-        let (done, tag) = self
-            .on_session(&self.0.scripts.cart, &id, Some(operation), false, &arguments)
-            .await?;
-        let (_, mut reply) = self.told(&done, &tag)?;
-        serde_json::from_str(reply.text()?).map_err(|_| StoreError::NotACart)
+        self.add_cart_line(id, item, max_bytes, operation).await
     }
 
     async fn touch(&self, touch: Touch) -> Result<Snapshot> {
@@ -196,70 +148,11 @@ impl SessionStore for RedisStore {
         let (done, tag) = self
             .on_session(&self.0.scripts.migrate, &id, None, false, &arguments)
             .await?;
-        self.changed(&done, &tag)
+        self.written(&done, &tag).await
     }
 
     async fn rotate(&self, id: SessionId, rotation: Rotation, operation: OperationId) -> Result<Rotated> {
-        let keys = self.session_keys(&id);
-        let operation_key = self.0.keys.operation(id.bucket(), operation);
-        let new_key = self.0.keys.session(&rotation.new_id);
-        let declared = [
-            &keys.session,
-            &keys.invalidations,
-            &keys.events,
-            &operation_key,
-            &new_key,
-        ];
-        let declared: Vec<_> = declared.iter().map(|key| key.as_bytes()).collect();
-
-        let tag = format!("{operation}{}", context_words());
-        let (old, new) = (id.text(), rotation.new_id.text());
-        let (class, timeouts) = match &rotation.class {
-            Some((name, class)) => (name.as_str(), Some(class)),
-            None => ("", None),
-        };
-        let idle = timeouts.map_or(0, |class| millis(class.idle)).to_string();
-        let absolute = timeouts.map_or(0, |class| millis(class.absolute)).to_string();
-        let list = |values: &Option<Vec<String>>| {
-            values.as_ref().map_or_else(String::new, |values| {
-                serde_json::Value::from(values.clone()).to_string()
-            })
-        };
-        let (roles, permissions) = (list(&rotation.roles), list(&rotation.permissions));
-        // A log-in drops the data that it does not name (S09).
-        let keep = if rotation.login {
-            Some(rotation.keep.unwrap_or_default())
-        } else {
-            rotation.keep
-        };
-        let kept: Vec<_> = keep.iter().flatten().map(|key| format!("d:{}", key.as_str())).collect();
-        let mut arguments: Vec<&[u8]> = vec![
-            tag.as_bytes(),
-            old.as_str().as_bytes(),
-            new.as_str().as_bytes(),
-            flag(rotation.login),
-            class.as_bytes(),
-            idle.as_bytes(),
-            absolute.as_bytes(),
-            flag(rotation.authenticated),
-            roles.as_bytes(),
-            permissions.as_bytes(),
-            flag(keep.is_some()),
-        ];
-        arguments.extend(kept.iter().map(String::as_bytes));
-        let done = self
-            .run(BucketCall {
-                script: &self.0.scripts.rotate,
-                bucket: id.bucket(),
-                keys: &declared,
-                arguments: &arguments,
-                durable: rotation.durable,
-            })
-            .await?;
-        Ok(Rotated {
-            snapshot: self.changed(&done, &tag)?,
-            durable: done.durable,
-        })
+        self.rotate_session(id, rotation, operation).await
     }
 
     async fn end(&self, id: SessionId, end: End) -> Result<Ended> {
@@ -342,13 +235,7 @@ impl SessionStore for RedisStore {
         metadata: JsonMap,
         operation: OperationId,
     ) -> Result<Vec<Activity>> {
-        let action = serde_json::Value::from(action).to_string();
-        let metadata = serde_json::to_string(&metadata).map_err(|error| StoreError::Corrupt(error.to_string()))?;
-        let most = MAX_ACTIVITIES.to_string();
-        let arguments = [action.as_bytes(), metadata.as_bytes(), most.as_bytes()];
-        let script = &self.0.scripts.record_activity;
-        let (done, tag) = self.on_session(script, &id, Some(operation), false, &arguments).await?;
-        self.listed_activities(&done, &tag, id)
+        self.add_activity(id, &action, &metadata, operation).await
     }
 
     async fn activities(&self, id: SessionId) -> Result<Vec<Activity>> {

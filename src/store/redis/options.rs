@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
+use super::vault::Encryption;
+
 /// How a server reaches Redis.
 #[derive(Debug, Clone)]
 pub struct RedisOptions {
@@ -22,6 +24,8 @@ pub struct RedisOptions {
     pub response_timeout: Duration,
     /// The cluster's node timeout, where CONFIG is refused.
     pub node_timeout: Option<Duration>,
+    /// How what users put into sessions is kept.
+    pub encryption: Encryption,
 }
 
 /// A user's name and password; those of the URL where there are none.

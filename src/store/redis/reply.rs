@@ -3,7 +3,7 @@ use crate::store::StoreError;
 
 /// A script's answer: one `MessagePack` array in one bulk string, for each bulk string of a reply costs the client more
 /// than a whole packed record.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Reply<'a> {
     rest: &'a [u8],
 }
@@ -50,6 +50,17 @@ impl<'a> Reply<'a> {
         let (text, rest) = rmp::decode::read_str_from_slice(self.rest).map_err(corrupt)?;
         self.rest = rest;
         Ok(text)
+    }
+
+    /// Bytes that need be no text: Lua knows only strings.
+    pub(super) fn bytes(&mut self) -> Result<&'a [u8]> {
+        let length = rmp::decode::read_str_len(&mut self.rest).map_err(corrupt)? as usize;
+        let (bytes, rest) = self
+            .rest
+            .split_at_checked(length)
+            .ok_or_else(|| corrupt("a string is cut"))?;
+        self.rest = rest;
+        Ok(bytes)
     }
 
     pub(super) fn number(&mut self) -> Result<u64> {

@@ -89,6 +89,7 @@ scripts! {
     touch: ["lib", "move"];
     migrate: ["lib", "move"];
     rotate: ["lib"];
+    reseal: ["lib"];
     end: ["lib"];
     end_user: ["lib"];
     sessions_of: ["lib"];

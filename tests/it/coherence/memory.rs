@@ -44,6 +44,7 @@ async fn strong_and_min_version_go_round_memory() {
     let since = |version| Freshness {
         consistency: Consistency::Bounded,
         min_version: Some(version),
+        accept_stale: false,
     };
     assert_eq!(read(FROM_MEMORY).await, 0, "this memory hears of nothing");
     assert_eq!(read(STRONG).await, 1);

@@ -25,10 +25,12 @@ use crate::support::wait::{SOON, eventually};
 pub(super) const STRONG: Freshness = Freshness {
     consistency: Consistency::Strong,
     min_version: None,
+    accept_stale: false,
 };
 pub(super) const FROM_MEMORY: Freshness = Freshness {
     consistency: Consistency::Bounded,
     min_version: None,
+    accept_stale: false,
 };
 
 pub(super) struct Pod {
@@ -69,6 +71,7 @@ impl Pod {
             connect_timeout: Duration::from_secs(1),
             response_timeout: Duration::from_secs(1),
             node_timeout: None,
+            encryption: cloakroom::store::redis::Encryption::default(),
         };
         let store = RedisStore::connect(options, Arc::new(SystemRandom), metrics.clone())
             .await
@@ -94,6 +97,7 @@ impl Pod {
             cache: Some(cache),
             binding: cloakroom::sessions::Binding::default(),
             recent_authentication: Duration::from_mins(10),
+            serve_stale: std::collections::BTreeMap::new(),
         };
         let parts = Parts {
             store,

@@ -158,4 +158,5 @@ macro_rules! contract_with_manual_clock {
 contract!(memory);
 contract_with_manual_clock!(memory);
 contract!(redis_cluster);
+contract!(sealed_redis_cluster);
 contract!(single_redis);

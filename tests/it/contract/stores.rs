@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use cloakroom::session::{ManualClock, SystemRandom, Timestamp};
 use cloakroom::store::MemoryStore;
+use cloakroom::store::redis::{PlainRecords, RedisOptions};
 
 use super::fixture::Fixture;
 use crate::support::redis_cluster::shared_cluster;
 use crate::support::single_redis::shared_single_redis;
-use crate::support::store::redis_store;
+use crate::support::store::{connect, encryption, redis_options, redis_store};
 
 /// The embedded store, its time driven by the test.
 pub(crate) async fn memory() -> Fixture {
@@ -25,4 +26,13 @@ pub(crate) async fn redis_cluster() -> Fixture {
 /// A real single Redis, shared likewise.
 pub(crate) async fn single_redis() -> Fixture {
     Fixture::with_clock_of_its_own(Arc::new(redis_store(vec![shared_single_redis().await.url()]).await))
+}
+
+/// A real Redis Cluster where what users put into sessions is sealed.
+pub(crate) async fn sealed_redis_cluster() -> Fixture {
+    let options = RedisOptions {
+        encryption: encryption(&["present", "former"], PlainRecords::Refuse),
+        ..redis_options(shared_cluster().await.urls())
+    };
+    Fixture::with_clock_of_its_own(Arc::new(connect(options).await))
 }

@@ -16,7 +16,7 @@ fn guarded() -> Api {
     };
     let clock = ManualClock::new(Timestamp::from_millis(NOW));
     let callers = CallerAuth::jwt(Arc::new(JwtVerifier::new(settings, Arc::new(clock))));
-    callers.set_secret(Some(SECRET));
+    callers.set_secrets(&[SECRET]);
     Api::with(Setup {
         callers,
         ..Setup::default()

@@ -343,7 +343,7 @@ async fn a_caller_whose_secret_was_withdrawn_is_refused_at_once() {
     };
     let clock = ManualClock::new(Timestamp::from_millis(NOW));
     let callers = CallerAuth::jwt(Arc::new(JwtVerifier::new(settings, Arc::new(clock.clone()))));
-    callers.set_secret(Some(SECRET));
+    callers.set_secrets(&[SECRET]);
     let api = covered(Setup {
         callers: callers.clone(),
         ..Setup::with_l1()
@@ -370,9 +370,9 @@ async fn a_caller_whose_secret_was_withdrawn_is_refused_at_once() {
     assert_eq!(ask("Bearer x").await, 401);
     assert_eq!(both_ways(&api, "GET", &path, &[], "").await.status, 401);
 
-    callers.set_secret(Some(b"another secret of at least thirty-two bytes"));
+    callers.set_secrets(&[b"another secret of at least thirty-two bytes"]);
     assert_eq!(ask(&writer).await, 401);
-    callers.set_secret(Some(SECRET));
+    callers.set_secrets(&[SECRET]);
     assert_eq!(ask(&writer).await, 200);
     clock.advance(std::time::Duration::from_secs(91));
     assert_eq!(ask(&writer).await, 401, "it expired");

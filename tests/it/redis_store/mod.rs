@@ -135,6 +135,7 @@ fn sessions(store: &RedisStore, redo_window: Duration) -> Sessions {
         redo_window,
         binding: cloakroom::sessions::Binding::default(),
         recent_authentication: Duration::from_mins(10),
+        serve_stale: std::collections::BTreeMap::new(),
         cache: None,
     };
     let (_, view) = watch::channel(View::default());

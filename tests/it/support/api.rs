@@ -110,6 +110,7 @@ impl Api {
             migration: MigrationPolicy::default(),
             binding: setup.binding,
             recent_authentication: Duration::from_mins(10),
+            serve_stale: std::collections::BTreeMap::new(),
             redo_window: Duration::from_secs(30),
             cache: setup.cache,
         };

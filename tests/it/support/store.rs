@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloakroom::session::SystemRandom;
-use cloakroom::store::redis::{RedisOptions, RedisStore};
+use cloakroom::session::{SealingKeys, SystemRandom};
+use cloakroom::store::redis::{Encryption, PlainRecords, RedisOptions, RedisStore};
 use cloakroom::telemetry::Metrics;
 
 use super::unique_prefix;
@@ -19,6 +19,7 @@ pub(crate) fn redis_options(urls: Vec<String>) -> RedisOptions {
         connect_timeout: Duration::from_secs(1),
         response_timeout: Duration::from_secs(2),
         node_timeout: None,
+        encryption: Encryption::default(),
     }
 }
 
@@ -32,4 +33,16 @@ pub(crate) async fn connect(options: RedisOptions) -> RedisStore {
     RedisStore::connect(options, Arc::new(SystemRandom), Metrics::new().unwrap())
         .await
         .unwrap()
+}
+
+/// Encryption by keys that are derived from these words.
+pub(crate) fn encryption(words: &[&str], plain: PlainRecords) -> Encryption {
+    Encryption::new(ring(words), plain)
+}
+
+/// A ring of keys that are derived from these words.
+pub(crate) fn ring(words: &[&str]) -> SealingKeys {
+    let secrets: Vec<_> = words.iter().map(|word| format!("{word:-<32}")).collect();
+    let mut secrets = secrets.iter().map(String::as_bytes);
+    SealingKeys::new(secrets.next().unwrap(), secrets).unwrap()
 }

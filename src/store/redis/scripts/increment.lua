@@ -4,6 +4,7 @@ local id, key, m = live(ARGV[2])
 if not id then return answer('missing') end
 local done = answered(KEYS[4])
 if done then return answer('ok', done) end
+if not fits(key, id, 0) then return answer('again') end
 
 local function integer(text) return string.find(text, '^-?%d+$') ~= nil end
 local function number(text)

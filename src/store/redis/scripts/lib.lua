@@ -79,6 +79,14 @@ local function live(id)
   return found, key, m
 end
 
+-- A record is plain, or all that users put into it is sealed: then it has the field `s`, and every value is longer by
+-- `seal` bytes than what it holds. Whoever writes says how it seals (0: not at all), and where the record is kept
+-- otherwise, or has another id than the one sealed for, it must be read first.
+local function fits(key, id, seal)
+  local sealed = redis.call('HEXISTS', key, 's') == 1
+  return sealed == (seal > 0) and (not sealed or id == ARGV[2])
+end
+
 local function core(key)
   return cjson.decode(redis.call('HGET', key, 'c'))
 end
@@ -102,7 +110,7 @@ end
 local function tell(kind, id, m, c, more)
   local event = more or {}
   event.event, event.session_id, event.at, event.class = kind, id, now, m.class
-  event.user_id, event.server_id = c.user, c.server_id
+  event.user_id, event.sealed_user, event.server_id = c.user, c.sealed_user, c.server_id
   event.actor, event.request_id = word('actor'), word('request')
   local text = cjson.encode(event)
   local entry = redis.call('XADD', base .. 'e', 'MAXLEN', EVENTS, '*', 'e', text)

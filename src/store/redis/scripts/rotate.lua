@@ -1,7 +1,8 @@
 #!lua
 -- Gives a session a new id. KEYS: session, channels, operation, new session. ARGV: tag, id, new id, login (0/1), class
 -- (empty: stays), idle, absolute (durations in ms), authenticated (0/1), roles,
--- permissions (JSON lists, empty: stay), keep (0: all data, 1: the fields that follow).
+-- permissions (JSON lists, empty: stay), keep (0: all data, 1: the data fields named at the end), seal, version (empty:
+-- any), how many fields are sealed anew, those fields and values, the data fields kept.
 local done = answered(KEYS[4])
 if done then
   local fields = redis.call('HGETALL', KEYS[5])
@@ -11,6 +12,9 @@ end
 local old, key, m = live(ARGV[2])
 if not old then return answer('missing') end
 local new, login = ARGV[3], ARGV[4] == '1'
+local seal, sealed = tonumber(ARGV[12]), tonumber(ARGV[14])
+-- What is sealed is sealed for an id: it must be known to be sealed for another one.
+if not fits(key, old, seal) or (ARGV[13] ~= '' and tonumber(ARGV[13]) ~= m.v) then return answer('again') end
 if is_taken(new) then return answer('taken') end
 
 invalidate('r', m.v + 1, old)
@@ -24,14 +28,16 @@ key = KEYS[5]
 
 if ARGV[11] == '1' then
   local kept = {}
-  for i = 12, #ARGV do kept[ARGV[i]] = true end
+  for i = 15 + 2 * sealed, #ARGV do kept[ARGV[i]] = true end
   for _, field in ipairs(redis.call('HKEYS', key)) do
     if string.sub(field, 1, 2) == 'd:' and not kept[field] then
-      m.bytes = m.bytes - redis.call('HSTRLEN', key, field) - (#field - 2)
+      m.bytes = m.bytes - (redis.call('HSTRLEN', key, field) - seal) - (#field - 2)
       redis.call('HDEL', key, field)
     end
   end
 end
+
+for i = 15, 14 + 2 * sealed, 2 do redis.call('HSET', key, ARGV[i], ARGV[i + 1]) end
 
 local c = core(key)
 m.id = new
@@ -46,7 +52,7 @@ for i, list in ipairs({'roles', 'permissions'}) do
     c[list] = #values > 0 and values or nil
   end
 end
-if ARGV[8] == '1' and c.user then m.auth = now end
+if ARGV[8] == '1' and m.user then m.auth = now end
 redis.call('HSET', key, 'c', cjson.encode(c))
 
 m.v = m.v + 1
