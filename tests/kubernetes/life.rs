@@ -166,7 +166,10 @@ async fn signal(release: &Release<'_>, pod: &str, signal: Signal) {
     if let Some(process) = process_of(&uid) {
         kill_process(process, signal).unwrap();
     } else if signal == Signal::KILL {
-        release.namespace.kubectl(&["delete", "pod", pod, "--grace-period=0", "--force"]).await;
+        release
+            .namespace
+            .kubectl(&["delete", "pod", pod, "--grace-period=0", "--force"])
+            .await;
     } else {
         panic!("the pods of this cluster are no processes of this machine: {signal:?} cannot be sent");
     }
