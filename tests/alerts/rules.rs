@@ -73,7 +73,7 @@ fn two_weeks_with_seasons_noise_growth_and_releases_give_no_false_alarm() {
 }
 
 #[test]
-fn drops_storms_and_losses_in_two_weeks_are_found_within_five_minutes() {
+fn two_weeks_with_drops_storms_and_losses_find_each_within_five_minutes() {
     two_weeks("--anomalies");
 }
 
