@@ -3,8 +3,6 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
-use tempfile::NamedTempFile;
-
 use crate::{files, succeed, text_of};
 
 /// The values of a key, wherever it stands in the rule files.
@@ -57,24 +55,6 @@ fn each_alert_fires_and_stays_silent_as_its_tests_say() {
         );
     }
     succeed(Command::new("promtool").args(["test", "rules"]).args(tests));
-}
-
-/// Has the generator write a test of two weeks of traffic, and runs it.
-fn two_weeks(which: &str) {
-    let test = NamedTempFile::with_suffix(".yaml").unwrap();
-    let mut generator = Command::new(crate::root().join("grafana/alerts/tests/seasons"));
-    succeed(generator.args(["--rules", "grafana/alerts", which]).arg(test.path()));
-    succeed(Command::new("promtool").args(["test", "rules"]).arg(test.path()));
-}
-
-#[test]
-fn two_weeks_with_seasons_noise_growth_and_releases_give_no_false_alarm() {
-    two_weeks("--calm");
-}
-
-#[test]
-fn drops_storms_and_losses_in_two_weeks_are_found_within_five_minutes() {
-    two_weeks("--anomalies");
 }
 
 #[test]
