@@ -76,6 +76,12 @@ ROWS = [
               Query(f"sum(rate(cloakroom_store_topology_refreshes_total{{{POD}}}[$__rate_interval]))", "map of slots read"),
               Query(f"sum(rate(cloakroom_store_mismatches_total{{{POD}}}[$__rate_interval]))", "answers mixed up"), minimum=0,
               runbooks=["CloakroomAnswersMixedUp"]),
+        Panel("Sealed records", "Records read while there are encryption keys, by the key that had sealed them; those that were "
+              "sealed anew; those that could not be read. Per second.", "ops",
+              per_second("cloakroom_store_records_opened_total", "key"),
+              Query(f"sum(rate(cloakroom_store_records_resealed_total{{{POD}}}[$__rate_interval]))", "sealed anew"),
+              Query(f"sum(rate(cloakroom_store_corrupt_records_total{{{POD}}}[$__rate_interval]))", "not to be read"),
+              minimum=0),
         Panel("Since the store last answered", "The check that each server makes every 10 s.", "s",
               since("cloakroom_store_answered_timestamp_seconds"), minimum=0, runbooks=["CloakroomRedisErrors"]),
     ),
