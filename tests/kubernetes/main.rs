@@ -12,6 +12,8 @@
 mod helm;
 mod image;
 mod install;
+mod life;
+mod load;
 mod manifests;
 mod release;
 mod support;

@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use quick_cache::sync::Cache;
@@ -38,6 +39,8 @@ pub struct ServiceAccounts {
     /// By the hash of the token: the token itself is not kept. Requests with the same token wait for one review.
     verdicts: Cache<[u8; 32], Verdict>,
     reviews: Semaphore,
+    /// Whether the last review failed: one log line a change, not one a token.
+    failing: AtomicBool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -76,6 +79,7 @@ impl ServiceAccounts {
             clock,
             verdicts: Cache::new(TOKENS),
             reviews: Semaphore::new(REVIEWS),
+            failing: AtomicBool::new(false),
         }
     }
 
@@ -115,14 +119,23 @@ impl ServiceAccounts {
             let _turn = self.reviews.acquire().await;
             self.reviewer.review(token).await
         });
-        let outcome = match reviewed.await {
-            Ok(Ok(Some(user))) if user == claims.sub => Ok(scope),
-            Ok(Ok(_)) => Err(Refusal::Account),
-            Ok(Err(error)) => {
-                tracing::warn!(%error, "a service account's token cannot be judged: answering 503");
+        let reviewed = reviewed
+            .await
+            .map_err(|_| "too many tokens wait to be judged".to_owned());
+        let outcome = match reviewed.and_then(|answer| answer.map_err(|error| error.to_string())) {
+            Ok(user) => {
+                if self.failing.swap(false, Ordering::Relaxed) {
+                    tracing::info!("tokens of service accounts can be judged again");
+                }
+                let is_theirs = user.is_some_and(|user| user == claims.sub);
+                is_theirs.then_some(scope).ok_or(Refusal::Account)
+            }
+            Err(error) => {
+                if !self.failing.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(%error, "tokens of service accounts cannot be judged: answering 503");
+                }
                 Err(Refusal::Unjudged)
             }
-            Err(_) => Err(Refusal::Unjudged),
         };
         let remembered = match outcome {
             Ok(_) => ACCEPTED_FOR.min(self.remaining(claims)),
@@ -153,7 +166,7 @@ impl ServiceAccounts {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
 
     use async_trait::async_trait;
     use base64::Engine as _;

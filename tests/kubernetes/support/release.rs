@@ -194,6 +194,16 @@ impl Caller {
 
     /// Sends a request and returns status and body.
     pub(crate) async fn call_once(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> (u16, Value) {
+        self.try_call(method, path, body).await.expect("an answer")
+    }
+
+    /// The same, where there may be no answer.
+    pub(crate) async fn try_call(
+        &self,
+        method: reqwest::Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> reqwest::Result<(u16, Value)> {
         let request = self
             .http
             .request(method, format!("{}{path}", self.url))
@@ -202,9 +212,9 @@ impl Caller {
             Some(body) => request.json(&body),
             None => request,
         };
-        let answer = request.send().await.expect("an answer");
+        let answer = request.send().await?;
         let status = answer.status().as_u16();
-        (status, answer.json().await.unwrap_or(Value::Null))
+        Ok((status, answer.json().await.unwrap_or(Value::Null)))
     }
 
     /// Makes a session of a user, and returns its token and id.
