@@ -11,11 +11,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::Instrument as _;
 
 use super::Readiness;
+use super::leading;
+use super::reporter::{Reporter, report_once};
 use crate::cluster::{Condition, Conditions, Leadership, MemberState, Members, Membership, View};
 use crate::coherence::Transport;
-use crate::session::{Monotonic, ServerId};
+use crate::session::Monotonic;
 use crate::sessions::{Error, Sessions};
-use crate::webhooks::{self, Webhook};
+use crate::webhooks::Webhook;
 
 const FLUSH_EVERY: Duration = Duration::from_millis(100);
 const REDO_EVERY: Duration = Duration::from_millis(500);
@@ -25,14 +27,9 @@ const COVER_EVERY: Duration = Duration::from_millis(50);
 const ANNOUNCE_EVERY: Duration = Duration::from_secs(2);
 /// A server that was not heard of for so long has left.
 pub const MEMBER_TIMEOUT: Duration = Duration::from_secs(10);
-const LEAD_EVERY: Duration = Duration::from_secs(3);
-/// The lease outlives two failed renewals.
-const LEASE_TTL: Duration = Duration::from_secs(10);
 /// A server that its fleet does not know for so long is told of.
 const UNLISTED_FOR: Duration = Duration::from_mins(1);
 const VIOLATIONS_EVERY: Duration = Duration::from_secs(5);
-const SWEEP_EVERY: Duration = Duration::from_secs(5);
-const COUNT_EVERY: Duration = Duration::from_secs(10);
 /// What the good-byes may take, all together.
 const FAREWELL: Duration = Duration::from_secs(3);
 
@@ -80,7 +77,6 @@ impl Background {
     /// Starts all loops.
     pub fn start(duties: Duties) -> Self {
         let (state, announced) = watch::channel(MemberState::Live);
-        let (lead, leads) = watch::channel(None);
         let mut tasks = JoinSet::new();
         tasks.spawn(flush(duties.sessions.clone()).in_current_span());
         tasks.spawn(redo(duties.sessions.clone()).in_current_span());
@@ -93,23 +89,7 @@ impl Background {
         tasks.spawn(await_cover(duties.clone()).in_current_span());
         tasks.spawn(watch_violations(duties.clone()).in_current_span());
         tasks.spawn(announce(duties.clone(), announced.clone()).in_current_span());
-        tasks.spawn(campaign(duties.clone(), announced, lead).in_current_span());
-        let lead = Lead {
-            sessions: duties.sessions.clone(),
-            until: leads.clone(),
-        };
-        let sweeping = lead.clone();
-        tasks.spawn(while_leading(leads.clone(), move || sweep(sweeping.clone()), || ()).in_current_span());
-        let counted = duties.sessions.clone();
-        let hide = move || counted.hide_counts();
-        tasks.spawn(while_leading(leads.clone(), move || count(lead.clone()), hide).in_current_span());
-        if !duties.webhooks.is_empty() {
-            let (sessions, delivered) = (duties.sessions.clone(), duties.sessions.clone());
-            let (hooks, hidden) = (Arc::clone(&duties.webhooks), Arc::clone(&duties.webhooks));
-            let deliver = move || webhooks::deliver(sessions.clone(), Arc::clone(&hooks));
-            let hide = move || webhooks::hide(&delivered, &hidden);
-            tasks.spawn(while_leading(leads, deliver, hide).in_current_span());
-        }
+        leading::start(&duties, announced, &mut tasks);
         Self {
             duties,
             state,
@@ -141,55 +121,8 @@ impl Background {
     }
 }
 
-/// How many reasons of one failure are told: nodes that differ in theirs, and what comes to light once a name resolves.
-const MOST_REASONS: usize = 8;
-
-/// One log line a change of state or a new reason, not one a try.
-pub(super) struct Reporter {
-    task: &'static str,
-    /// Why it fails, as told so far; empty while it works.
-    told: Vec<String>,
-}
-
-impl Reporter {
-    pub(super) fn new(task: &'static str) -> Self {
-        Self { task, told: Vec::new() }
-    }
-
-    pub(super) fn note<T, E: std::fmt::Display>(&mut self, outcome: Result<T, E>) -> Option<T> {
-        match outcome {
-            Ok(value) => {
-                if !std::mem::take(&mut self.told).is_empty() {
-                    tracing::info!(task = self.task, "works again");
-                }
-                Some(value)
-            }
-            Err(error) => {
-                if self.is_news(error.to_string()) {
-                    tracing::warn!(task = self.task, %error, "fails, and is tried again");
-                }
-                None
-            }
-        }
-    }
-
-    fn is_news(&mut self, reason: String) -> bool {
-        let is_news = self.told.len() < MOST_REASONS && !self.told.contains(&reason);
-        if is_news {
-            self.told.push(reason);
-        }
-        is_news
-    }
-}
-
-fn report_once<E: std::fmt::Display>(task: &'static str, outcome: Result<(), E>) {
-    if let Err(error) = outcome {
-        tracing::warn!(task, %error, "failed");
-    }
-}
-
 /// Ticks at once and then again and again, with at least the pause between two ticks.
-fn ticks(pause: Duration) -> Interval {
+pub(super) fn ticks(pause: Duration) -> Interval {
     let mut ticks = interval(pause);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
@@ -306,144 +239,4 @@ fn set_members(view: &watch::Sender<View>, members: Members, heard_at: Monotonic
         }
         changed
     });
-}
-
-/// Until when this server leads; nothing where it does not.
-type LeadsUntil = Option<Monotonic>;
-
-/// Leads where it can, until the server drains.
-async fn campaign(duties: Duties, mut state: watch::Receiver<MemberState>, lead: watch::Sender<LeadsUntil>) {
-    let me = duties.sessions.server_id().clone();
-    let mut reporter = Reporter::new("take the leader's lease");
-    let mut renewed = duties.sessions.monotonic();
-    while *state.borrow_and_update() == MemberState::Live {
-        let was_leading = lead.borrow().is_some();
-        let asked = duties.sessions.monotonic();
-        match reporter.note(duties.leadership.acquire(&me, LEASE_TTL).await) {
-            Some(leader) => {
-                renewed = asked;
-                set_leader(&duties, leader, asked, &lead);
-            }
-            None if duties.sessions.monotonic().since(renewed) >= LEASE_TTL => set_leader(&duties, None, asked, &lead),
-            None => {}
-        }
-        if was_leading && lead.borrow().is_none() {
-            tracing::warn!("the leader's lease was not renewed in time");
-            duties.conditions.tell(Condition::LeadershipLapsed);
-        }
-        tokio::select! {
-            () = tokio::time::sleep(LEAD_EVERY) => {}
-            Ok(()) = state.changed() => {}
-        }
-    }
-    set_leader(&duties, None, renewed, &lead);
-    report_once("release the lease", duties.leadership.release(&me).await);
-}
-
-fn set_leader(duties: &Duties, leader: Option<ServerId>, asked: Monotonic, lead: &watch::Sender<LeadsUntil>) {
-    let leads = leader.as_ref() == Some(duties.sessions.server_id());
-    duties.sessions.metrics().leader.set(i64::from(leads));
-    lead.send_if_modified(|until| {
-        let was_leading = until.is_some();
-        *until = leads.then(|| asked.after(LEASE_TTL));
-        was_leading != leads
-    });
-    duties.view.send_if_modified(|view| {
-        let changed = view.leader != leader;
-        if changed {
-            tracing::info!(
-                leader = leader.as_ref().map(ServerId::as_str),
-                leads,
-                "the leader has changed"
-            );
-            view.leader = leader;
-        }
-        changed
-    });
-}
-
-/// Runs a leader's loop while this server leads, and then something else.
-async fn while_leading<L: Future<Output = ()>>(
-    mut leads: watch::Receiver<LeadsUntil>,
-    mut leaders_loop: impl FnMut() -> L,
-    after: impl Fn(),
-) {
-    while leads.wait_for(Option::is_some).await.is_ok() {
-        tokio::select! {
-            () = leaders_loop() => {}
-            _ = leads.wait_for(Option::is_none) => after(),
-        }
-    }
-}
-
-/// What the leader works with.
-#[derive(Clone)]
-struct Lead {
-    sessions: Sessions,
-    until: watch::Receiver<LeadsUntil>,
-}
-
-impl Lead {
-    /// Waits for the next turn at which this server leads: one that was frozen may wake and not have heard yet that
-    /// another does.
-    async fn turn(&self, ticks: &mut Interval) {
-        loop {
-            ticks.tick().await;
-            if self
-                .until
-                .borrow()
-                .is_some_and(|until| self.sessions.monotonic() < until)
-            {
-                return;
-            }
-        }
-    }
-}
-
-async fn sweep(lead: Lead) {
-    let mut reporter = Reporter::new("sweep");
-    let mut ticks = ticks(SWEEP_EVERY);
-    loop {
-        lead.turn(&mut ticks).await;
-        reporter.note(lead.sessions.sweep().await);
-    }
-}
-
-async fn count(lead: Lead) {
-    let mut reporter = Reporter::new("count the fleet's sessions");
-    let mut ticks = ticks(COUNT_EVERY);
-    loop {
-        lead.turn(&mut ticks).await;
-        if let Some(stats) = reporter.note(lead.sessions.count_fleet().await) {
-            lead.sessions.show_counts(&stats);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_reason_is_told_once_until_it_works_again() {
-        let mut reporter = Reporter::new("test");
-        let mut fails = |reason: &str| {
-            let before = reporter.told.len();
-            assert_eq!(reporter.note::<(), _>(Err(reason)), None);
-            reporter.told.len() > before
-        };
-        assert!(fails("no such name"));
-        assert!(!fails("no such name"));
-        assert!(fails("wrong password"));
-        assert!(!fails("no such name"));
-        assert_eq!(reporter.note(Ok::<_, &str>(1)), Some(1));
-        assert!(reporter.is_news("no such name".to_owned()));
-    }
-
-    #[test]
-    fn reasons_without_end_are_not_told_without_end() {
-        let mut reporter = Reporter::new("test");
-        let told = (0..100).filter(|number| reporter.is_news(number.to_string())).count();
-        assert_eq!(told, MOST_REASONS);
-    }
 }

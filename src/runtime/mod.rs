@@ -5,7 +5,9 @@
 mod background;
 mod builder;
 mod kubernetes;
+mod leading;
 mod readiness;
+mod reporter;
 pub(crate) mod settings;
 mod store;
 

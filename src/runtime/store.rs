@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::OpenError;
-use super::background::Reporter;
+use super::reporter::Reporter;
 use super::settings::follow;
 use crate::cluster::{Condition, Conditions, Leadership, LocalFleet, Membership};
 use crate::coherence::Transport;
