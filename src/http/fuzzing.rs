@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use super::conditional;
 use super::extract::{MAX_DEPTH, nesting};
-use super::forward::{Asked, PlainQuestion, Requirements, listed_url, required_by_header};
+use super::forward::{Requirements, listed_url, required_by_header};
+use super::question::{Asked, PlainQuestion};
 use super::v1::fuzzing::BODIES;
 
 const METHODS: [&str; 2] = ["x-forwarded-method", "x-original-method"];

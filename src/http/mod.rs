@@ -17,6 +17,7 @@ pub mod listener;
 mod middleware;
 mod openapi;
 mod problem;
+mod question;
 mod rendered;
 mod route_metrics;
 mod schema;
