@@ -10,6 +10,7 @@ mod events;
 mod fleet;
 mod issue;
 mod measure;
+mod reading;
 mod requests;
 mod stale;
 mod to_the_end;
