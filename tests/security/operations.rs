@@ -8,12 +8,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use cloakroom::http::caller::{CallerAuth, JwtSettings, JwtVerifier};
 use cloakroom::session::{ManualClock, Timestamp};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
-use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::cookie;
 use crate::support::api::{Api, NOW, Setup};
 use crate::support::broken_store::BrokenStore;
+use crate::support::captured_log::CapturedLog;
 use crate::support::process::Program;
 use crate::support::wait::{SOON, eventually};
 
@@ -44,30 +44,9 @@ fn signed(header: &Header, claims: &Value) -> String {
     encode(header, claims, &EncodingKey::from_secret(SECRET)).unwrap()
 }
 
-/// Collects what is logged.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn s55_a_panic_tells_no_token() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(move || writer.clone())
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let (log, _guard) = CapturedLog::listen();
     // Its counting of a bucket panics, all else fails.
     let api = Api::with(Setup {
         store: Some(Arc::new(BrokenStore::default())),
@@ -84,7 +63,7 @@ async fn s55_a_panic_tells_no_token() {
             assert!(!answer.body.contains(&token[2..]), "{path}: {}", answer.body);
         }
     }
-    let log = String::from_utf8(log.0.lock().clone()).unwrap();
+    let log = log.text();
     assert!(log.contains("request_id"), "the test sees the log");
     assert!(!log.contains(&token[2..]), "{log}");
 }

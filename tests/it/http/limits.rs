@@ -5,11 +5,11 @@ use axum::body::Body;
 use axum::http::Request;
 use cloakroom::http::HttpSettings;
 use futures_util::stream;
-use parking_lot::Mutex;
 use serde_json::json;
 
 use super::{Api, NOBODY, Setup};
 use crate::support::broken_store::BrokenStore;
+use crate::support::captured_log::CapturedLog;
 
 fn with_settings(settings: HttpSettings) -> Api {
     Api::with(Setup {
@@ -152,30 +152,9 @@ async fn every_answer_has_a_request_id_and_is_counted() {
     );
 }
 
-/// What was logged.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn s55_no_secret_is_logged_even_at_trace_level() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(move || writer.clone())
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let (log, _guard) = CapturedLog::listen();
     let api = Api::new();
     // Other tests may have met the log's call sites while nobody listened.
     api.get("/v1/stats").await.expect(200);
@@ -204,7 +183,7 @@ async fn s55_no_secret_is_logged_even_at_trace_level() {
         .await
         .problem(400, "invalid_request");
 
-    let log = String::from_utf8(log.0.lock().clone()).unwrap();
+    let log = log.text();
     assert!(log.contains("request_id"), "the test sees the log");
     for secret in [token, made["csrf_token"].as_str().unwrap(), "device-secret"] {
         assert!(!log.contains(secret), "{log}");

@@ -5,6 +5,7 @@
 pub(crate) mod api;
 pub(crate) mod audit;
 pub(crate) mod broken_store;
+pub(crate) mod captured_log;
 pub(crate) mod chaos_proxy;
 pub(crate) mod cluster_nodes;
 pub(crate) mod fleet;
