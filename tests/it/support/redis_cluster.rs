@@ -1,7 +1,7 @@
 //! A real Redis Cluster of three primaries and three replicas.
 
 use std::net::Ipv4Addr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use redis::Value;
@@ -19,6 +19,9 @@ const SLOTS: usize = 16_384;
 
 /// How long a fail-over may take beyond the node timeout.
 pub(crate) const FAILOVER_LIMIT: Duration = Duration::from_secs(40);
+
+/// How long a replica tries a failover that was asked for (`CLUSTER_MF_TIMEOUT` of Redis), and a little.
+const MANUAL_FAILOVER_TIMEOUT: Duration = Duration::from_secs(6);
 
 #[derive(Clone, Debug)]
 pub(crate) struct ClusterOptions {
@@ -177,7 +180,19 @@ impl RedisCluster {
         })
         .await;
         self.wait_until_healthy().await;
-        replica.command(&["CLUSTER", "FAILOVER"]).await;
+        // Redis gives a failover that was asked for up after some time, such as on a loaded machine: it is asked again.
+        let mut asked: Option<Instant> = None;
+        eventually(FAILOVER_LIMIT, "the replica to take over", async || {
+            if self.is_primary(replica).await {
+                return true;
+            }
+            if asked.is_none_or(|at| at.elapsed() > MANUAL_FAILOVER_TIMEOUT) {
+                replica.command(&["CLUSTER", "FAILOVER"]).await;
+                asked = Some(Instant::now());
+            }
+            false
+        })
+        .await;
         self.wait_until_primary(replica).await;
     }
 
