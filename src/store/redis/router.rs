@@ -120,13 +120,20 @@ impl Router {
         let mut command = call.command(false);
         let mut target: Option<(Arc<Node>, bool)> = None;
         let mut pause = PAUSE.0;
-        let mut reconnected = false;
+        let (mut reconnected, mut is_first) = (false, true);
         loop {
             let (node, asking) = match target.take() {
                 Some(target) => target,
                 None => (self.node_of(call.slot, deadline).await?, false),
             };
-            let error = match self.send(&node, &command, asking, call.durable, deadline).await {
+            // On a connection that stands, the first try keeps the deadline by itself: it ends with the response timeout.
+            let standing = node.standing().filter(|_| is_first && !call.durable);
+            is_first = false;
+            let sent = match standing {
+                Some(connection) => node.send_on(&connection, &command).await.map(|value| (value, None)),
+                None => self.send(&node, &command, asking, call.durable, deadline).await,
+            };
+            let error = match sent {
                 Ok((value, durable)) => {
                     // After a lost connection, WAIT speaks of a connection that may have written nothing.
                     let durable = durable.map(|reached| reached && !reconnected);
