@@ -6,7 +6,7 @@ use std::time::Duration;
 use prometheus::IntCounter;
 use tokio::sync::mpsc;
 
-use super::measure::{MeasuredFeed, OwnChanges, Sampler};
+use super::measure::{Changing, MeasuredFeed, OwnChanges, Sampler};
 use super::stale::Outages;
 use crate::coherence::{Bounds, Feed, L1, Limits, Miss, Served};
 use crate::session::{Clock, Monotonic, Session, SessionId, Timestamp};
@@ -94,8 +94,8 @@ pub(super) struct Cache {
     /// Found beforehand: a hit looks no label up.
     reads_from_l1: IntCounter,
     samples: mpsc::Sender<(SessionId, u64)>,
-    own_changes: Arc<OwnChanges>,
-    metrics: Metrics,
+    pub(super) own_changes: Arc<OwnChanges>,
+    pub(super) metrics: Metrics,
     traces: Traces,
 }
 
@@ -190,9 +190,8 @@ impl Cache {
     }
 
     /// Rule W2 for a change that is about to be sent: memory's copy goes with what this gives.
-    pub(super) fn own_copy(&self, id: SessionId, clock: &dyn Clock) -> OwnCopy<'_> {
-        self.own_changes.begin(&id, clock.monotonic());
-        OwnCopy { l1: &self.l1, id }
+    pub(super) fn changing(&self, id: SessionId, clock: &dyn Clock) -> Changing<'_> {
+        Changing::begin(self, id, clock.monotonic())
     }
 
     /// Rule W3: this server ended the session.
@@ -217,17 +216,5 @@ impl Cache {
 
     pub(super) fn covered(&self) -> usize {
         self.l1.cover().covered()
-    }
-}
-
-/// Memory's copy of a session while this server changes it; the copy goes with it, answered or cancelled.
-pub(super) struct OwnCopy<'a> {
-    l1: &'a SessionL1,
-    id: SessionId,
-}
-
-impl Drop for OwnCopy<'_> {
-    fn drop(&mut self) {
-        self.l1.drop_own(&self.id);
     }
 }

@@ -38,7 +38,7 @@ pub use stale::Seen;
 pub(crate) use to_the_end::{Stopping, to_the_end};
 
 use cache::Cache;
-use measure::Sampler;
+use measure::{Answer, Sampler};
 
 use crate::cluster::{RedoLog, View};
 use crate::session::{ClassName, Classes, Clock, Monotonic, Random, ServerId, Session, SessionId, Verdict};
@@ -215,12 +215,20 @@ impl Sessions {
 
     /// Rule W2: what this server changes it drops from its memory before it answers, whether or not it was answered
     /// itself, and also where nobody waits for the answer any more. What is known to have ended is not changed (W3).
-    async fn changing<T>(&self, id: SessionId, change: impl Future<Output = crate::store::Result<T>>) -> Result<T> {
+    async fn changing<T: Answer>(
+        &self,
+        id: SessionId,
+        change: impl Future<Output = crate::store::Result<T>>,
+    ) -> Result<T> {
         if self.has_ended(&id) {
             return Err(StoreError::NotFound.into());
         }
-        let _own = self.0.cache.as_ref().map(|cache| cache.own_copy(id, &*self.0.clock));
-        Ok(change.await?)
+        let mut changing = self.0.cache.as_ref().map(|cache| cache.changing(id, &*self.0.clock));
+        let answer = change.await?;
+        if let Some(changing) = &mut changing {
+            changing.answered(&answer);
+        }
+        Ok(answer)
     }
 }
 

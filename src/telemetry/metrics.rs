@@ -156,8 +156,8 @@ metrics! {
         coherence_connections_ended: IntCounterVec = "cloakroom_coherence_connections_ended_total" ["reason"];
         /// Invalidations that this server heard, by kind.
         invalidations: IntCounterVec = "cloakroom_invalidations_total" ["kind"];
-        /// How long this server's own changes took from the store's answer until their invalidation was heard here, in
-        /// seconds.
+        /// How long this server's own changes took from the request to the store until their invalidation was heard here,
+        /// in seconds.
         invalidation_delay: Histogram = "cloakroom_invalidation_delay_seconds" in BOUND;
         /// Hits that the sampler held against the primary.
         staleness_samples: IntCounter = "cloakroom_staleness_samples_total";

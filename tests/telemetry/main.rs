@@ -9,6 +9,7 @@
 mod support;
 
 mod collector;
+mod delays;
 mod names;
 mod scrape;
 mod tls_front;

@@ -1,11 +1,12 @@
 //! A real Redis Cluster of three primaries and three replicas.
 
 use std::net::Ipv4Addr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use redis::Value;
 use tokio::sync::OnceCell;
+use tokio::time::Instant;
 
 use super::chaos_proxy::ChaosProxy;
 use super::cluster_nodes::{ClusterView, NodeView};
