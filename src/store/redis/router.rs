@@ -59,14 +59,21 @@ pub(super) struct Call<'a> {
 
 impl Call<'_> {
     fn command(&self, by_source: bool) -> Cmd {
-        let mut command = Cmd::new();
-        if by_source {
-            command.arg("EVAL").arg(&self.script.source);
+        /// The command, the script, and how many keys there are.
+        const HEAD: usize = 3;
+        /// The most digits that the last one has.
+        const DIGITS: usize = 20;
+        let (name, script) = if by_source {
+            ("EVAL", &self.script.source)
         } else {
-            command.arg("EVALSHA").arg(&self.script.sha);
-        }
-        command.arg(self.keys.len());
-        for part in self.keys.iter().chain(self.arguments) {
+            ("EVALSHA", &self.script.sha)
+        };
+        let parts = || self.keys.iter().chain(self.arguments);
+        let bytes = parts().map(|part| part.len()).sum::<usize>();
+        let room = name.len() + script.len() + DIGITS + bytes;
+        let mut command = Cmd::with_capacity(HEAD + parts().count(), room);
+        command.arg(name).arg(script).arg(self.keys.len());
+        for part in parts() {
             command.arg(*part);
         }
         command
