@@ -231,7 +231,7 @@ async fn validated(sessions: &Sessions, token: &str, visit: &Visit, judge: Judge
         Judge::Nobody => ClientTraits::default(),
     };
     if let Some(valid) = sessions.validate_held(token, &client, |_| true) {
-        return Ok(Some(opened(valid, token)));
+        return Ok(Some(opened(valid)));
     }
     let presented = PresentedToken {
         token,
@@ -241,7 +241,7 @@ async fn validated(sessions: &Sessions, token: &str, visit: &Visit, judge: Judge
         freshness: Freshness::default(),
     };
     match sessions.validate(presented).await? {
-        Validation::Valid(valid) => Ok(Some(opened(valid, token))),
+        Validation::Valid(valid) => Ok(Some(opened(valid))),
         Validation::Invalid(InvalidReason::FingerprintMismatch) => Err(Error::OtherClient),
         Validation::Invalid(InvalidReason::ReauthenticationRequired) => Err(Error::ReauthenticationRequired),
         Validation::Invalid(InvalidReason::SessionNotFound) => Ok(refused(sessions)),
@@ -255,10 +255,10 @@ fn refused(sessions: &Sessions) -> Option<Opened> {
     None
 }
 
-fn opened(valid: ValidSession, token: &str) -> Opened {
+fn opened(valid: ValidSession) -> Opened {
     let is_present = valid.presented == valid.session.id;
     Opened {
-        token: is_present.then(|| token.parse().ok()).flatten(),
+        token: is_present.then_some(valid.token),
         presented: valid.presented,
         session: valid.session,
         now: valid.now,

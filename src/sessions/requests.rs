@@ -142,7 +142,9 @@ pub enum Validation {
 pub struct ValidSession {
     /// The session.
     pub session: Arc<Session>,
-    /// The id of the token that was presented: another than the session's within the grace of a rotation.
+    /// The token that was presented.
+    pub token: Token,
+    /// Its id: another than the session's within the grace of a rotation.
     pub presented: SessionId,
     /// The store's time.
     pub now: Timestamp,

@@ -24,13 +24,15 @@ impl Sessions {
         client: &ClientTraits<'_>,
         is_fit: impl FnOnce(&ValidSession) -> bool,
     ) -> Option<ValidSession> {
-        let id = token.parse::<Token>().ok()?.id();
+        let token = token.parse::<Token>().ok()?;
+        let id = token.id();
         let (snapshot, vouched_until) = self.held(&id)?;
         if snapshot.session.unconfirmed || !self.is_same_client(&snapshot.session, client) {
             return None;
         }
         let valid = ValidSession {
             session: Arc::clone(&snapshot.session),
+            token,
             presented: id,
             now: snapshot.now,
             vouched_until,
@@ -79,6 +81,7 @@ impl Sessions {
         }
         Ok(Validation::Valid(ValidSession {
             session: snapshot.session,
+            token,
             presented: id,
             now: snapshot.now,
             vouched_until: vouched.until,

@@ -132,28 +132,33 @@ pub(crate) enum CookieCredential<'a> {
 /// Finds the session cookie among all that the request carries.
 pub(crate) fn find<'a>(headers: &'a HeaderMap, name: &str) -> CookieCredential<'a> {
     let mut found = CookieCredential::None;
-    let lines = headers.get_all(COOKIE).iter();
-    for pair in lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';')) {
-        let pair = pair.trim_ascii();
-        let split = pair.iter().position(|byte| *byte == b'=');
-        let (given, value) = match split {
-            Some(at) => (pair[..at].trim_ascii_end(), pair[at + 1..].trim_ascii_start()),
-            None => (pair, &b""[..]),
-        };
-        if !given.eq_ignore_ascii_case(name.as_bytes()) {
-            continue;
-        }
-        if given != name.as_bytes() || found != CookieCredential::None || given.len() + value.len() > MAX_COOKIE_BYTES {
-            return CookieCredential::Refused;
-        }
-        match std::str::from_utf8(value) {
-            Ok(value) if value.bytes().all(is_cookie_octet) && !value.is_empty() => {
-                found = CookieCredential::Value(value);
+    for line in headers.get_all(COOKIE) {
+        let mut rest = Some(line.as_bytes());
+        while let Some(pairs) = rest {
+            let (pair, others) = split_once(pairs, b';');
+            rest = others;
+            let (given, value) = split_once(pair.trim_ascii(), b'=');
+            let (given, value) = (given.trim_ascii_end(), value.unwrap_or_default().trim_ascii_start());
+            if !given.eq_ignore_ascii_case(name.as_bytes()) {
+                continue;
             }
-            _ => return CookieCredential::Refused,
+            let is_alone = given == name.as_bytes() && found == CookieCredential::None;
+            let is_short = given.len() + value.len() <= MAX_COOKIE_BYTES;
+            found = match std::str::from_utf8(value) {
+                Ok(value) if is_alone && is_short && is_cookie_value(value) => CookieCredential::Value(value),
+                _ => return CookieCredential::Refused,
+            };
         }
     }
     found
+}
+
+/// What stands before and after a byte; all and nothing where it does not occur.
+fn split_once(bytes: &[u8], byte: u8) -> (&[u8], Option<&[u8]>) {
+    match memchr::memchr(byte, bytes) {
+        Some(at) => (&bytes[..at], Some(&bytes[at + 1..])),
+        None => (bytes, None),
+    }
 }
 
 /// Whether the request carries the session cookie, once.
@@ -161,10 +166,20 @@ pub(crate) fn carries_cookie(headers: &HeaderMap, name: &str) -> bool {
     matches!(find(headers, name), CookieCredential::Value(_))
 }
 
-/// RFC 6265bis, section 4.1.1: `cookie-octet`.
-fn is_cookie_octet(byte: u8) -> bool {
-    matches!(byte, 0x21 | 0x23..=0x2b | 0x2d..=0x3a | 0x3c..=0x5b | 0x5d..=0x7e)
+fn is_cookie_value(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| COOKIE_OCTETS[usize::from(byte)])
 }
+
+/// RFC 6265bis, section 4.1.1: `cookie-octet`.
+const COOKIE_OCTETS: [bool; 256] = {
+    let mut octets = [false; 256];
+    let mut byte = 0x21_u8;
+    while byte <= 0x7e {
+        octets[byte as usize] = !matches!(byte, b'"' | b',' | b';' | b'\\');
+        byte += 1;
+    }
+    octets
+};
 
 #[cfg(test)]
 mod tests {

@@ -2,9 +2,9 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use aws_lc_rs::hmac;
+use aws_lc_rs::{constant_time, hmac};
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::{GeneralPurpose, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use super::settings::{CookiePreset, CookieSettings};
@@ -21,6 +21,9 @@ const URI_COMPONENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'\'')
     .remove(b'(')
     .remove(b')');
+
+/// HMAC-SHA256 in base64 without padding.
+const SIGNATURE_CHARS: usize = 43;
 
 /// The ring of secrets that sign cookies, which may be replaced while the server runs: the first signs, all verify.
 /// Cheap to clone; the clones share the ring.
@@ -48,14 +51,38 @@ impl CookieSecrets {
         Arc::strong_count(&self.0) == 1
     }
 
-    fn sign(&self, message: &[u8]) -> Option<hmac::Tag> {
-        self.0.load().first().map(|key| hmac::sign(key, message))
+    /// The first secret's signature. There is one, or the cookie would be refused, not believed: the settings see to it.
+    fn sign(&self, message: [&str; 2], alphabet: &GeneralPurpose) -> String {
+        let ring = self.0.load();
+        let signature = ring.first().and_then(|key| Signature::of(key, message, alphabet));
+        signature
+            .map(|Signature(text)| text.iter().map(|byte| char::from(*byte)).collect())
+            .unwrap_or_default()
     }
 
     /// In constant time for each secret (S07).
-    fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
+    fn verify(&self, message: [&str; 2], alphabet: &GeneralPurpose, given: &str) -> bool {
+        let is_genuine =
+            |Signature(text): Signature| constant_time::verify_slices_are_equal(&text, given.as_bytes()).is_ok();
         let ring = self.0.load();
-        ring.iter().any(|key| hmac::verify(key, message, signature).is_ok())
+        ring.iter()
+            .any(|key| Signature::of(key, message, alphabet).is_some_and(is_genuine))
+    }
+}
+
+/// A signature as it stands in cookies.
+struct Signature([u8; SIGNATURE_CHARS]);
+
+impl Signature {
+    /// Of a message in two parts.
+    fn of(key: &hmac::Key, message: [&str; 2], alphabet: &GeneralPurpose) -> Option<Self> {
+        let mut signing = hmac::Context::with_key(key);
+        for part in message {
+            signing.update(part.as_bytes());
+        }
+        let mut text = [0; SIGNATURE_CHARS];
+        alphabet.encode_slice(signing.sign(), &mut text).ok()?;
+        Some(Self(text))
     }
 }
 
@@ -72,17 +99,22 @@ impl std::fmt::Debug for CookieSecrets {
 
 /// How a token stands in a cookie's value.
 pub(crate) struct Seal {
-    name: String,
     preset: CookiePreset,
     secrets: Option<CookieSecrets>,
+    /// What is signed in front of the token. In our own form it is the cookie's name, so that no value counts under
+    /// another name.
+    prefix: String,
 }
 
 impl Seal {
     pub(crate) fn new(settings: &CookieSettings) -> Self {
         Self {
-            name: settings.name.clone(),
             preset: settings.preset,
             secrets: settings.secrets.clone(),
+            prefix: match settings.preset {
+                CookiePreset::Default => format!("{}=", settings.name),
+                CookiePreset::Express => String::new(),
+            },
         }
     }
 
@@ -90,15 +122,10 @@ impl Seal {
     pub(crate) fn close(&self, token: &Token) -> String {
         let token = token.expose();
         let Some(secrets) = &self.secrets else { return token };
-        // A ring is never empty: the settings see to it. Without a signature the cookie would be refused, not believed.
-        let tag = secrets.sign(&self.message(&token));
-        let tag = tag.as_ref().map(AsRef::as_ref).unwrap_or_default();
+        let signature = secrets.sign([&self.prefix, &token], self.alphabet());
         match self.preset {
-            CookiePreset::Default => format!("{token}.{}", URL_SAFE_NO_PAD.encode(tag)),
-            CookiePreset::Express => {
-                let value = format!("s:{token}.{}", STANDARD_NO_PAD.encode(tag));
-                utf8_percent_encode(&value, URI_COMPONENT).to_string()
-            }
+            CookiePreset::Default => format!("{token}.{signature}"),
+            CookiePreset::Express => utf8_percent_encode(&format!("s:{token}.{signature}"), URI_COMPONENT).to_string(),
         }
     }
 
@@ -107,20 +134,30 @@ impl Seal {
         let Some(secrets) = &self.secrets else {
             return Some(Cow::Borrowed(value));
         };
-        let signed = match self.preset {
-            CookiePreset::Default => Cow::Borrowed(value),
-            CookiePreset::Express => {
-                let decoded = percent_decode_str(value).decode_utf8().ok()?;
-                Cow::Owned(decoded.strip_prefix("s:")?.to_owned())
-            }
-        };
+        match self.preset {
+            CookiePreset::Default => self.signed_by(secrets, value).map(Cow::Borrowed),
+            CookiePreset::Express => match percent_decode_str(value).decode_utf8().ok()? {
+                Cow::Borrowed(value) => self.signed_by(secrets, value.strip_prefix("s:")?).map(Cow::Borrowed),
+                Cow::Owned(value) => {
+                    let token = self.signed_by(secrets, value.strip_prefix("s:")?)?;
+                    Some(Cow::Owned(token.to_owned()))
+                }
+            },
+        }
+    }
+
+    /// The token that is signed.
+    fn signed_by<'a>(&self, secrets: &CookieSecrets, signed: &'a str) -> Option<&'a str> {
         let (token, signature) = signed.rsplit_once('.')?;
-        let signature = match self.preset {
-            CookiePreset::Default => URL_SAFE_NO_PAD.decode(signature),
-            CookiePreset::Express => STANDARD_NO_PAD.decode(signature),
-        };
-        let is_genuine = secrets.verify(&self.message(token), &signature.ok()?);
-        is_genuine.then(|| Cow::Owned(token.to_owned()))
+        let is_genuine = secrets.verify([&self.prefix, token], self.alphabet(), signature);
+        is_genuine.then_some(token)
+    }
+
+    fn alphabet(&self) -> &'static GeneralPurpose {
+        match self.preset {
+            CookiePreset::Default => &URL_SAFE_NO_PAD,
+            CookiePreset::Express => &STANDARD_NO_PAD,
+        }
     }
 
     /// The token in what an application passes on: the bare token, or the cookie's value as its framework shows it.
@@ -129,14 +166,6 @@ impl Seal {
             return Cow::Borrowed(presented);
         }
         self.open(presented).unwrap_or_default()
-    }
-
-    /// What is signed. In our own form the cookie's name is part of it, so that no value counts under another name.
-    fn message(&self, token: &str) -> Vec<u8> {
-        match self.preset {
-            CookiePreset::Default => format!("{}={token}", self.name).into_bytes(),
-            CookiePreset::Express => token.as_bytes().to_vec(),
-        }
     }
 }
 
