@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Error, Freshness, Result, Sessions};
-use crate::session::{Activity, CartItem, DataKey, Json, JsonMap, OperationId, ServerId, Session, SessionId};
+use crate::session::{Activity, CartItem, DataKey, Json, JsonMap, OperationId, ServerId, Session, SessionId, UserId};
 use crate::store::{Change, Increment, Snapshot, StoreError, Touch};
 
 impl Sessions {
@@ -107,6 +107,11 @@ impl Sessions {
     /// A session's activities, newest first.
     pub async fn activities(&self, id: SessionId) -> Result<Vec<Activity>> {
         Ok(self.0.store.activities(id).await?)
+    }
+
+    /// How sessions of a user ended in the last 24 hours, newest first: a session's own activities go with it.
+    pub async fn user_activities(&self, user: &UserId) -> Result<Vec<Activity>> {
+        Ok(self.0.store.user_activities(user).await?)
     }
 
     /// What was changed, perhaps under a former id: memory holds it under the present one (rules A and W2).

@@ -2,8 +2,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::Serialize;
+use serde_json::value::to_raw_value;
 
-use crate::session::{Bucket, ServerId, SessionId, Timestamp, UserId};
+use crate::session::{Activity, Bucket, ServerId, SessionId, Timestamp, UserId};
 use crate::telemetry::Actor;
 
 /// What happened to a session.
@@ -109,6 +110,19 @@ impl EndReason {
     /// The reason of a name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|reason| reason.as_str() == name)
+    }
+
+    /// How it stands among the activities of the session's user.
+    pub(super) fn activity(self, id: SessionId, at: Timestamp) -> Activity {
+        let action = if self == Self::Logout { "logout" } else { "ended" };
+        let reason = (self != Self::Logout).then_some(("reason", self.as_str().to_owned()));
+        let notes = reason.into_iter().chain([("session_id", id.to_string())]);
+        let written = notes.filter_map(|(key, note)| Some((key.to_owned(), to_raw_value(&note).ok()?)));
+        Activity {
+            action: action.to_owned(),
+            at,
+            metadata: written.collect(),
+        }
     }
 
     /// The kind of the event that tells of it.

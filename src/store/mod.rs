@@ -22,7 +22,7 @@ pub use types::{
     Replay, Rotated, Rotation, Snapshot, Step, Touch, UserLimit,
 };
 
-pub use values::{Claim, Held, MemoryValues, ValueStore};
+pub use values::{Claim, Count, Held, MemoryValues, ValueStore};
 
 use crate::coherence::ConnectionId;
 use crate::session::{
@@ -112,6 +112,10 @@ pub trait SessionStore: Send + Sync + 'static {
 
     /// A session's activities, newest first.
     async fn activities(&self, id: SessionId) -> Result<Vec<Activity>>;
+
+    /// How sessions of a user ended, but for those that expired: the newest [`crate::session::MAX_ACTIVITIES`], for 24
+    /// hours after the last, newest first.
+    async fn user_activities(&self, user: &UserId) -> Result<Vec<Activity>>;
 
     /// Ends at most `limit` sessions of a bucket that were made before `before` (now, where it is nothing).
     async fn end_bucket(&self, bucket: Bucket, before: Option<Timestamp>, limit: u32) -> Result<Step>;

@@ -4,9 +4,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::http::caller::{Reader, Writer};
-use crate::http::extract::{JsonBody, SessionPath};
+use crate::http::extract::{JsonBody, SessionPath, UserPath};
 use crate::http::input;
-use crate::http::openapi::ReadProblems;
+use crate::http::openapi::{FleetProblems, ReadProblems};
 use crate::http::problem::ApiError;
 use crate::http::schema;
 use crate::http::state::ApiState;
@@ -63,5 +63,22 @@ pub(in crate::http) async fn record(
     let action = input::action(body.action)?;
     let metadata = input::metadata(body.metadata.unwrap_or_default())?;
     let activities = state.sessions().record_activity(id, action, metadata).await?;
+    Ok(Json(Activities { activities }))
+}
+
+/// How sessions of a user ended: `logout`, or `ended` with the reason `user` (all of the user's), `limit`, `all` or `theft`.
+/// The newest 100, for 24 hours.
+#[utoipa::path(
+    get, path = "/v1/users/{user_id}/activity", tag = "sessions", operation_id = "list_user_activities",
+    security(("bearer" = ["sessions:read"])),
+    params(("user_id" = String, Path)),
+    responses((status = 200, description = "Newest first", body = Activities), FleetProblems)
+)]
+pub(in crate::http) async fn list_of_user(
+    _: Reader,
+    State(state): State<ApiState>,
+    UserPath(user): UserPath,
+) -> Result<Json<Activities>, ApiError> {
+    let activities = state.sessions().user_activities(&user).await?;
     Ok(Json(Activities { activities }))
 }

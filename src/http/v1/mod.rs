@@ -39,6 +39,7 @@ pub(super) fn routes() -> OpenApiRouter<ApiState> {
         .routes(routes!(cart::add))
         .routes(routes!(cart::read))
         .routes(routes!(activity::list, activity::record))
+        .routes(routes!(activity::list_of_user))
         .routes(routes!(users::list, users::end))
         .routes(routes!(fleet::stats))
         .routes(routes!(fleet::servers))

@@ -27,6 +27,8 @@ pub(super) struct State {
     pub(super) stream: Stream,
     /// The sessions of each user that are not cleared up.
     users: HashMap<UserId, BTreeSet<SessionId>>,
+    /// How sessions of each user ended, the newest first, and when that is forgotten.
+    pub(super) ends: HashMap<UserId, (VecDeque<Activity>, Timestamp)>,
     /// The sessions that are not cleared up, by the time when they expire.
     due: BTreeSet<(Timestamp, SessionId)>,
     /// The sessions that were cleared up and can still be found, by the time when they cannot any more.
@@ -95,6 +97,7 @@ impl State {
             durations: DayDurations::default(),
             stream: Stream::new(bucket),
             users: HashMap::new(),
+            ends: HashMap::new(),
             due: BTreeSet::new(),
             graves: BTreeSet::new(),
             listeners,
@@ -238,6 +241,9 @@ impl State {
             self.expire_one(id);
         } else if let Some(record) = self.remove(id) {
             self.tell_end(&record.session, reason, self.now);
+            if let Some(user) = &record.session.user_id {
+                self.note_end(user, reason.activity(id, self.now));
+            }
             ended.sessions.push(id);
             ended.kin.extend(record.kin);
         }

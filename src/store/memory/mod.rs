@@ -174,6 +174,10 @@ impl SessionStore for MemoryStore {
         self.lock(id.bucket()).activities(id)
     }
 
+    async fn user_activities(&self, user: &UserId) -> Result<Vec<Activity>> {
+        Ok(self.lock(self.keyring.bucket_of(user)).user_activities(user))
+    }
+
     async fn end_bucket(&self, bucket: Bucket, before: Option<Timestamp>, limit: u32) -> Result<Step> {
         Ok(self.lock(bucket).end_bucket(before, limit))
     }

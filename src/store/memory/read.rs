@@ -92,6 +92,21 @@ impl State {
         self.activities(id)
     }
 
+    /// Notes among a user's activities that a session ended.
+    pub(super) fn note_end(&mut self, user: &UserId, end: Activity) {
+        let now = self.now;
+        self.ends.retain(|_, (_, until)| now < *until);
+        let (ends, until) = self.ends.entry(user.clone()).or_default();
+        ends.push_front(end);
+        ends.truncate(MAX_ACTIVITIES);
+        *until = now.plus(ACTIVITIES_KEPT);
+    }
+
+    pub(super) fn user_activities(&self, user: &UserId) -> Vec<Activity> {
+        let kept = self.ends.get(user).filter(|(_, until)| self.now < *until);
+        kept.into_iter().flat_map(|(ends, _)| ends.iter().cloned()).collect()
+    }
+
     pub(super) fn activities(&self, id: SessionId) -> Result<Vec<Activity>> {
         let record = &self.records[&self.live(id)?];
         if record.activities_until <= self.now {

@@ -6,10 +6,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use serde::{Deserialize, Serialize};
 
+use super::calls::parse_id;
 use super::codec::corrupt;
 use super::vault::Vault;
 use crate::session::{Activity, JsonMap, Timestamp};
-use crate::store::StoreError;
+use crate::store::{EndReason, StoreError};
 
 /// An activity as it is kept: its members (of a JSON object) but for the time, which the script adds.
 #[derive(Serialize, Deserialize)]
@@ -59,4 +60,17 @@ pub(super) fn read(text: &str, origin: &str, vault: &Vault) -> Result<Activity, 
         at: Timestamp::from_millis(stored.at),
         metadata: entry.metadata.into_owned(),
     })
+}
+
+/// Reads how a session of a user ended.
+pub(super) fn read_end(text: &str) -> Result<Activity, StoreError> {
+    #[derive(Deserialize)]
+    struct Stored<'a> {
+        at: u64,
+        reason: &'a str,
+        session_id: &'a str,
+    }
+    let stored: Stored<'_> = serde_json::from_str(text).map_err(corrupt)?;
+    let reason = EndReason::from_name(stored.reason).ok_or_else(|| corrupt("an unknown reason"))?;
+    Ok(reason.activity(parse_id(stored.session_id)?, Timestamp::from_millis(stored.at)))
 }

@@ -2,7 +2,7 @@
 
 use super::{BucketCall, Done, RedisStore, Result, activity, codec};
 use crate::session::clock_millis as millis;
-use crate::session::{Activity, OperationId, SessionId};
+use crate::session::{Activity, OperationId, SessionId, UserId};
 use crate::store::{Ended, Lookup, Snapshot, StoreError, Touch};
 use crate::telemetry::trace::context_words;
 
@@ -156,6 +156,31 @@ impl RedisStore {
         let arguments = [age.as_bytes(), from.as_bytes(), to.as_bytes(), flag(give_back)];
         self.on_session(&self.0.scripts.touch, &touch.id, None, false, &arguments)
             .await
+    }
+
+    /// Runs a script on one user, whose hash is the tag.
+    pub(super) async fn on_user(&self, script: &super::Script, user: &UserId) -> Result<(Done, String)> {
+        let (bucket, hash) = (self.0.keyring.bucket_of(user), self.0.keyring.user_hash(user));
+        let keys = &self.0.keys;
+        // With the channels declared, a half-moved slot answers TRYAGAIN rather than the part of the list that it has.
+        let declared = [keys.users(bucket), keys.invalidations(bucket), keys.events(bucket)];
+        let declared: Vec<_> = declared.iter().map(String::as_bytes).collect();
+        let call = BucketCall {
+            script,
+            bucket,
+            keys: &declared,
+            arguments: &[hash.as_bytes(), hash.as_bytes()],
+            durable: false,
+        };
+        Ok((self.run(call).await?, hash))
+    }
+
+    /// How sessions of a user ended, newest first.
+    pub(super) async fn ends_of(&self, user: &UserId) -> Result<Vec<Activity>> {
+        let (done, tag) = self.on_user(&self.0.scripts.user_activities, user).await?;
+        let (_, mut reply) = self.told(&done, &tag)?;
+        let ends: Result<Vec<_>> = reply.texts()?.into_iter().map(activity::read_end).collect();
+        ends.map_err(|error| self.distrust(&done, error))
     }
 
     /// The activities in an answer, as the scripts wrote them.

@@ -204,20 +204,7 @@ impl SessionStore for RedisStore {
     }
 
     async fn sessions_of(&self, user: &UserId) -> Result<Vec<Snapshot>> {
-        let bucket = self.0.keyring.bucket_of(user);
-        let hash = self.0.keyring.user_hash(user);
-        let keys = &self.0.keys;
-        // With the channels declared, a half-moved slot answers TRYAGAIN rather than the part of the list that it has.
-        let declared = [keys.users(bucket), keys.invalidations(bucket), keys.events(bucket)];
-        let declared: Vec<_> = declared.iter().map(String::as_bytes).collect();
-        let call = BucketCall {
-            script: &self.0.scripts.sessions_of,
-            bucket,
-            keys: &declared,
-            arguments: &[hash.as_bytes(), hash.as_bytes()],
-            durable: false,
-        };
-        let done = self.run(call).await?;
+        let (done, hash) = self.on_user(&self.0.scripts.sessions_of, user).await?;
         let snapshots = self.snapshots(&done, &hash)?;
         if snapshots
             .iter()
@@ -242,6 +229,10 @@ impl SessionStore for RedisStore {
         let script = &self.0.scripts.activities;
         let (done, tag) = self.on_session(script, &id, None, false, &[]).await?;
         self.listed_activities(&done, &tag, id)
+    }
+
+    async fn user_activities(&self, user: &UserId) -> Result<Vec<Activity>> {
+        self.ends_of(user).await
     }
 
     async fn end_bucket(&self, bucket: Bucket, before: Option<Timestamp>, limit: u32) -> Result<Step> {

@@ -3,7 +3,7 @@ use std::time::Duration;
 use cloakroom::store::{End, StoreError, Touch};
 
 use super::fixture::fresh_user;
-use super::fixture::{Fixture, class, fresh_id, logout, operation, sorted, touch};
+use super::fixture::{Fixture, class, fresh_id, logout, operation, sorted, texts, touch};
 
 pub(crate) async fn s21_nothing_brings_an_ended_session_back(f: &Fixture) {
     let user = fresh_user();
@@ -138,4 +138,45 @@ pub(crate) async fn only_what_was_made_before_ends(f: &Fixture) {
         .unwrap();
     assert_eq!((step.ended.sessions, step.more), (vec![old.session.id], false));
     assert_eq!(f.ids_of(&user).await, [newer]);
+}
+
+pub(crate) async fn t22_a_log_out_is_among_its_users_activities(f: &Fixture) {
+    let (user, other) = (fresh_user(), fresh_user());
+    let told = async |user: &cloakroom::session::UserId| {
+        let activities = f.store.user_activities(user).await.unwrap();
+        let told = activities.iter().map(|one| (one.action.clone(), noted(&one.metadata)));
+        told.collect::<Vec<_>>()
+    };
+    assert!(told(&user).await.is_empty());
+    let make = async |user| f.make(f.new_session(user)).await.session.id;
+    let (first, second, third) = (make(&user).await, make(&user).await, make(&user).await);
+    let others = make(&other).await;
+    f.end(first).await;
+    let logout = ("logout".to_owned(), format!("session_id=\"{first}\""));
+    assert_eq!(told(&user).await, [logout.clone()]);
+    f.end(first).await;
+    assert_eq!(told(&user).await.len(), 1, "it ended once");
+    let once = operation();
+    for _ in 0..2 {
+        f.store.end_user(&user, Some(third), false, once).await.unwrap();
+    }
+    let ended = ("ended".to_owned(), format!("reason=\"user\" session_id=\"{second}\""));
+    assert_eq!(told(&user).await, [ended, logout], "newest first");
+    assert!(told(&other).await.is_empty(), "each user has their own");
+    f.end(others).await;
+    for _ in 0..cloakroom::session::MAX_ACTIVITIES {
+        f.end(make(&user).await).await;
+    }
+    let told = told(&user).await;
+    assert_eq!(told.len(), cloakroom::session::MAX_ACTIVITIES, "the newest are kept");
+    assert!(told.iter().all(|(action, _)| action == "logout"));
+}
+
+/// Metadata as one text.
+fn noted(metadata: &cloakroom::session::JsonMap) -> String {
+    let pairs: Vec<_> = texts(metadata)
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    pairs.join(" ")
 }

@@ -87,6 +87,7 @@ macro_rules! contract {
                     a_late_touch_does_not_survive_an_end_of_all,
                     a_bucket_ends_in_steps,
                     only_what_was_made_before_ends,
+                    t22_a_log_out_is_among_its_users_activities,
                 }
                 operations {
                     s10_a_repeated_create_makes_one_session,

@@ -34,7 +34,7 @@ async fn call(api: &Api, method: &str, path: &str, scope: &str) -> Answer {
 }
 
 /// Every route for applications, with the scope that it needs.
-const ROUTES: [(&str, &str, &str); 26] = [
+const ROUTES: [(&str, &str, &str); 27] = [
     ("POST", "/v1/sessions", "write"),
     ("GET", "/v1/sessions", "admin"),
     ("DELETE", "/v1/sessions", "admin"),
@@ -54,6 +54,7 @@ const ROUTES: [(&str, &str, &str); 26] = [
     ("POST", "/v1/sessions/{id}/csrf/verify", "read"),
     ("GET", "/v1/sessions/{id}/activity", "read"),
     ("POST", "/v1/sessions/{id}/activity", "write"),
+    ("GET", "/v1/users/alice/activity", "read"),
     ("GET", "/v1/users/alice/sessions", "read"),
     ("DELETE", "/v1/users/alice/sessions", "write"),
     ("GET", "/v1/stats", "read"),

@@ -236,6 +236,29 @@ async fn the_cart_of_the_tutorials() {
 }
 
 #[tokio::test]
+async fn t22_a_log_out_is_among_its_users_activities() {
+    let api = Api::new();
+    let (path, _) = api.alice().await;
+    let activities = "/v1/users/alice/activity";
+    assert_eq!(api.get(activities).await.expect(200), json!({"activities": []}));
+    api.call("DELETE", &path, &[], "").await.expect(204);
+    let id = path.rsplit('/').next().unwrap();
+    let told = api.get(activities).await.expect(200);
+    let [only] = &told["activities"].as_array().unwrap()[..] else {
+        panic!("{told}")
+    };
+    assert_eq!(
+        (&only["action"], &only["metadata"]),
+        (&json!("logout"), &json!({"session_id": id}))
+    );
+    assert!(only["at"].is_string());
+    assert_eq!(
+        api.get("/v1/users/bob/activity").await.expect(200),
+        json!({"activities": []})
+    );
+}
+
+#[tokio::test]
 async fn activities_come_newest_first() {
     let api = Api::new();
     let (path, _) = api.alice().await;

@@ -124,6 +124,10 @@ impl SessionStore for BrokenStore {
         Err(Self::error())
     }
 
+    async fn user_activities(&self, _user: &UserId) -> Result<Vec<Activity>> {
+        Err(Self::error())
+    }
+
     async fn end_bucket(&self, _bucket: Bucket, _before: Option<Timestamp>, _limit: u32) -> Result<Step> {
         Err(Self::error())
     }

@@ -12,6 +12,7 @@ local EVENTS = 64 -- so many events a bucket are kept
 local EVENTS_FOR = 600000 -- for so long after the last of them
 local DAY = 86400000
 local KIN = 8 -- so many former ids are remembered
+local ACTIVITIES = 100 -- so many ends of sessions a user are noted, for a day after the last
 local FORMAT = 1 -- of the records that are changed here
 
 -- What the call is done for, a word each behind the tag: `traceparent`, `actor`, `request`. Mostly nothing.
@@ -200,12 +201,21 @@ local function lasted(m)
   return duration / 1000
 end
 
+-- Notes among a user's activities that a session ended: its own go with it.
+local function note_end(user, id, reason)
+  local list = base .. 'l:' .. user
+  redis.call('LPUSH', list, string.format('{"at":%d,"reason":"%s","session_id":"%s"}', now, reason, id))
+  redis.call('LTRIM', list, 0, ACTIVITIES - 1)
+  redis.call('PEXPIRE', list, DAY)
+end
+
 -- Ends a session whose invalidation was published: the record first, so that nothing that follows can save it.
 local function finish(id, key, m, c, reason, kind)
   redis.call('DEL', key, base .. 'a:' .. id)
   if redis.call('ZSCORE', base .. 'x:' .. m.class, id) then
     unindex(id, m)
     uncount(m, c)
+    if m.user then note_end(m.user, id, reason) end
     tell(kind, id, m, c, {reason = reason, duration_seconds = lasted(m), version = m.v})
   end
   return c.kin or {}
