@@ -175,7 +175,7 @@ metrics! {
         store_retries: IntCounterVec = "cloakroom_store_retries_total" ["cause"];
         /// Answers that belonged to another request; each replaced its connection.
         store_mismatches: IntCounter = "cloakroom_store_mismatches_total";
-        /// Records that could not be read: malformed, or sealed and not to be opened. Each was answered 503.
+        /// Records that could not be read: malformed, or sealed and not to be opened. Each was answered 503, or computed anew.
         store_corrupt: IntCounter = "cloakroom_store_corrupt_records_total";
         /// Records that were read while there are encryption keys, by the key that had sealed them: first, older or none.
         records_opened: IntCounterVec = "cloakroom_store_records_opened_total" ["key"];

@@ -77,7 +77,7 @@ async fn live_a_life(server: &Server) {
 }
 
 /// Everything below a prefix, as Redis has it.
-async fn everything(redis: &RedisServer, prefix: &str) -> Vec<u8> {
+pub(super) async fn everything(redis: &RedisServer, prefix: &str) -> Vec<u8> {
     let mut all = Vec::new();
     for key in redis.keys(&format!("{prefix}:*")).await {
         let kind: String = redis.ask(&["TYPE", &key]).await;
@@ -110,7 +110,7 @@ fn gather(value: &redis::Value, into: &mut Vec<u8>) {
     }
 }
 
-fn contains(haystack: &[u8], needle: &str) -> bool {
+pub(super) fn contains(haystack: &[u8], needle: &str) -> bool {
     haystack.windows(needle.len()).any(|window| window == needle.as_bytes())
 }
 

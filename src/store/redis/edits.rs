@@ -67,7 +67,7 @@ impl RedisStore {
     }
 
     /// A value as it is kept.
-    fn kept<'v>(&self, place: &[&str], value: &'v [u8]) -> Result<Cow<'v, [u8]>> {
+    pub(super) fn kept<'v>(&self, place: &[&str], value: &'v [u8]) -> Result<Cow<'v, [u8]>> {
         if self.0.vault.seals() {
             Ok(Cow::Owned(self.0.vault.seal(place, value)?))
         } else {

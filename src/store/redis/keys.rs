@@ -60,6 +60,11 @@ impl Keys {
         format!("{}:{{{bucket}}}:w:{hash}", self.prefix)
     }
 
+    /// What an application counts; named by a hash likewise.
+    pub(super) fn tally(&self, bucket: Bucket, hash: &str) -> String {
+        format!("{}:{{{bucket}}}:k:{hash}", self.prefix)
+    }
+
     pub(super) fn counts(&self, bucket: Bucket) -> String {
         format!("{}:{{{bucket}}}:h", self.prefix)
     }

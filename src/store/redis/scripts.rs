@@ -95,6 +95,7 @@ scripts! {
     sessions_of: ["lib"];
     record_activity: ["lib"];
     activities: ["lib"];
+    user_activities: ["lib"];
     sweep: ["lib", "expired"];
     count: ["lib", "expired"];
     end_bucket: ["lib", "expired"];
@@ -105,5 +106,7 @@ scripts! {
     lead: [];
     value_or_claim: [];
     hold_value: [];
+    reseal_value: [];
+    count_up: [];
     bookmark: [];
 }

@@ -4,7 +4,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use cloakroom::store::redis::RedisStore;
-use cloakroom::store::{Increment, NewSession, SessionStore};
+use cloakroom::store::{Claim, Increment, NewSession, SessionStore, ValueStore as _};
 use futures_util::FutureExt as _;
 
 use super::calls::{Call, Scene, add, set};
@@ -62,6 +62,24 @@ async fn everything(store: &RedisStore) {
     let by = serde_json::Number::from_f64(0.5).unwrap();
     store.increment(id, Increment { by, ..add(1) }).await.unwrap();
     store.change(id, set("n", "7"), 10_000, operation()).await.unwrap();
+    for _ in 0..2 {
+        let claim = Claim {
+            id: operation(),
+            patience: Duration::from_secs(1),
+        };
+        store.value_or_claim("value", claim).await.unwrap();
+        store
+            .hold_value("value", "1", Duration::from_secs(1), claim.id)
+            .await
+            .unwrap();
+        store.give_back("value", claim.id).await.unwrap();
+    }
+    store
+        .count_up("count", Duration::from_secs(1), operation())
+        .await
+        .unwrap();
+    store.forget_count("count", operation()).await.unwrap();
+    store.user_activities(&owner).await.unwrap();
     let mut events = store.events().await.unwrap();
     store
         .create(new_session(store, &user("heard")), operation())

@@ -15,6 +15,7 @@ mod servers;
 mod settings;
 mod slots;
 mod twice;
+mod values;
 
 use std::ops::Deref;
 use std::sync::Arc;

@@ -122,7 +122,7 @@ impl Contents {
     fn check_lives(&self, faults: &mut Faults) {
         for (key, life) in &self.lives {
             let (base, kind) = kind_of(key);
-            let is_known = ["s", "u", "x", "n", "h", "a", "e", "r", "o", "q"].contains(&kind);
+            let is_known = ["s", "u", "x", "n", "h", "a", "e", "r", "o", "q", "l", "v", "w", "k"].contains(&kind);
             if base.is_empty() {
                 let is_known = ["meta", "servers", "leader", "bookmarks"].contains(&key.as_str());
                 faults.unless(is_known, || format!("{key}: an unknown key"));
