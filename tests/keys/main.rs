@@ -12,6 +12,8 @@ mod served;
 mod support;
 mod switching;
 mod tampering;
+mod traffic;
+mod values;
 
 use std::time::Duration;
 

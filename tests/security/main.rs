@@ -17,6 +17,8 @@ mod proxies;
 mod regressions;
 mod requirements;
 mod resurrection;
+mod rotation;
+mod secrets;
 mod smuggling;
 mod store;
 #[path = "../it/support/mod.rs"]
