@@ -3,6 +3,8 @@
 
 mod app;
 
+use std::net::SocketAddr;
+
 use cloakroom::Cloakroom;
 use tokio::net::TcpListener;
 use tokio::signal;
@@ -14,7 +16,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         builder = builder.redis_url(url);
     }
     let cloakroom = builder.open().await?;
-    let shop = app::router("", cloakroom.sessions(), cloakroom.values())?;
+    let trusted_proxies = cloakroom.config().http.trusted_proxies.clone();
+    let shop = app::router("", cloakroom.sessions(), cloakroom.values(), trusted_proxies)?
+        .into_make_service_with_connect_info::<SocketAddr>();
     let listener = TcpListener::bind("127.0.0.1:3000").await?;
     eprintln!("the shop is open at http://{}", listener.local_addr()?);
     let closing = async { signal::ctrl_c().await.unwrap_or_default() };

@@ -1,3 +1,4 @@
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -233,6 +234,12 @@ impl Session {
     pub async fn user_id(&self) -> Result<Option<UserId>> {
         let state = self.looked_up().await?;
         Ok(state.opened().and_then(|opened| opened.session.user_id.clone()))
+    }
+
+    /// The client's address as a trusted proxy names it ([`Options::trusted_proxies`]); nothing where there is none, for
+    /// what an unknown proxy says is no address, and its own is that of all its clients.
+    pub fn client_address(&self) -> Option<IpAddr> {
+        self.0.visit.client_address()
     }
 
     /// Whether the user has this role.

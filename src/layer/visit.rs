@@ -75,6 +75,10 @@ impl Visit {
         text(self.csrf_token.as_ref())
     }
 
+    pub(super) fn client_address(&self) -> Option<IpAddr> {
+        self.address
+    }
+
     /// What is known of the client.
     pub(super) fn traits(&self) -> ClientTraits<'_> {
         ClientTraits {

@@ -6,6 +6,7 @@
 )]
 
 mod driver;
+mod guesses;
 mod pages;
 #[path = "../it/support/mod.rs"]
 mod support;

@@ -14,6 +14,11 @@ pub(crate) struct Replicas {
 
 impl Replicas {
     pub(crate) async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// With these settings.
+    pub(crate) async fn with(environment: &[(&str, &str)]) -> Self {
         let arguments = [
             "dev",
             "--listen",
@@ -23,7 +28,7 @@ impl Replicas {
             "--replicas",
             "3",
         ];
-        let dev = Program::cloakroom(&arguments, &[]);
+        let dev = Program::cloakroom(&arguments, environment);
         let urls = eventually(SOON, "the replicas", async || {
             let output = dev.output();
             let is_up = output.iter().any(|line| line.starts_with("Ctrl-C"));

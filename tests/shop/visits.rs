@@ -117,6 +117,24 @@ async fn log_out_everywhere_reaches_every_device() {
 }
 
 #[tokio::test]
+async fn t22_a_log_out_is_in_the_recent_activity() {
+    let Some(driver) = Driver::start().await else { return };
+    let replicas = Replicas::start().await;
+    let (first, second) = (profile(), profile());
+    let (here, there) = (driver.browser(first.path()).await, driver.browser(second.path()).await);
+    log_in(&here, &replicas, 0, false).await;
+    log_in(&there, &replicas, 1, true).await;
+    here.open(&replicas.page(2, "/devices")).await;
+    assert!(!here.has("#activity").await, "nobody has logged out");
+    there.click("#log-out").await;
+    assert!(there.has("input[name=password]").await, "the log-in page");
+    here.open(&replicas.page(2, "/devices")).await;
+    assert_eq!(here.text("#activity").await, "Logged out on one device just now");
+    here.quit().await;
+    there.quit().await;
+}
+
+#[tokio::test]
 async fn t27_the_slow_page_is_computed_once_for_all() {
     let Some(driver) = Driver::start().await else { return };
     let (replicas, profile) = (Replicas::start().await, profile());

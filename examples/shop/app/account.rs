@@ -3,6 +3,7 @@ use std::num::NonZeroU32;
 use aws_lc_rs::pbkdf2::{self, PBKDF2_HMAC_SHA256};
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::http::header::RETRY_AFTER;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -13,6 +14,7 @@ use serde::Deserialize;
 use super::Shop;
 use super::error::Failure;
 use super::form::{Nothing, OwnForm};
+use super::guesses;
 use super::page::Page;
 
 /// As many rounds as OWASP's password storage cheat sheet asks for.
@@ -72,11 +74,23 @@ pub(crate) async fn log_in(
 ) -> Result<Response, Failure> {
     let remembered = credentials.remember.is_some();
     let user = credentials.user.trim().to_lowercase();
+    if let Some(left) = guesses::too_many(&shop, &session, &user).await? {
+        let seconds = left.as_secs() + 1;
+        let complaint = format!("Too many attempts. Please try again in {} min.", seconds.div_ceil(60));
+        let page = form(&shop, &session, Some(&complaint)).await?;
+        return Ok((
+            StatusCode::TOO_MANY_REQUESTS,
+            [(RETRY_AFTER, seconds.to_string())],
+            page,
+        )
+            .into_response());
+    }
     if !is_right(user.clone(), credentials.password).await {
         // The same words for an unknown name and for a wrong password.
         let page = form(&shop, &session, Some("That name and password do not go together.")).await?;
         return Ok((StatusCode::UNPROCESSABLE_ENTITY, page).into_response());
     }
+    guesses::forget(&shop, &user).await?;
     let class = if remembered { "remember_me" } else { "normal" };
     session
         .log_in(LogIn::user(user).class(class).keep(["cart", "views"]))

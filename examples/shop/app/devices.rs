@@ -4,7 +4,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::Redirect;
 use cloakroom::layer::Session;
-use cloakroom::session::{Session as Record, UserId};
+use cloakroom::session::{Activity, Session as Record, UserId};
 use maud::{Markup, html};
 use serde::Deserialize;
 
@@ -13,6 +13,8 @@ use super::error::Failure;
 use super::form::{Nothing, OwnForm};
 use super::page::Page;
 
+/// So many ends of sessions are shown.
+const MOST_SHOWN: usize = 10;
 /// For so long after a log-in devices can be logged out; later the user logs in once more (S25).
 const RECENT: Duration = Duration::from_mins(10);
 
@@ -20,6 +22,7 @@ const RECENT: Duration = Duration::from_mins(10);
 pub(crate) async fn list(State(shop): State<Shop>, session: Session) -> Result<Markup, Failure> {
     let (user, own) = logged_in(&shop, &session).await?;
     let devices = shop.sessions.sessions_of(&user).await?;
+    let ends = shop.sessions.user_activities(&user).await?;
     let now = shop.sessions.now();
     let page = Page::of(&shop, &session, "Devices").await?;
     Ok(page.with(&html! {
@@ -50,7 +53,28 @@ pub(crate) async fn list(State(shop): State<Shop>, session: Session) -> Result<M
                 button.danger #everywhere { "Log out everywhere" }
             }
         }
+        @if !ends.is_empty() {
+            section.card {
+                h1 { "Recent activity" }
+                ul #activity {
+                    @for end in ends.iter().take(MOST_SHOWN) {
+                        li { (in_words(end)) span.hint { " " (ago(now.since(end.at))) } }
+                    }
+                }
+            }
+        }
     }))
+}
+
+/// How a session ended, for its user.
+fn in_words(end: &Activity) -> &'static str {
+    let reason = end.metadata.get("reason").map_or("", |reason| reason.get());
+    match (end.action.as_str(), reason.trim_matches('"')) {
+        ("logout", _) => "Logged out on one device",
+        (_, "user") => "Logged out everywhere",
+        (_, "theft") => "A device was logged out, for its session may have been stolen",
+        _ => "A device was logged out",
+    }
 }
 
 /// Which device is meant.

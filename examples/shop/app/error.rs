@@ -23,6 +23,12 @@ impl From<layer::Error> for Failure {
     }
 }
 
+impl From<cloakroom::store::StoreError> for Failure {
+    fn from(error: cloakroom::store::StoreError) -> Self {
+        cloakroom::sessions::Error::from(error).into()
+    }
+}
+
 impl From<cloakroom::sessions::Error> for Failure {
     fn from(error: cloakroom::sessions::Error) -> Self {
         Self::Session(error.into())

@@ -8,6 +8,7 @@ mod devices;
 mod error;
 mod form;
 mod goods;
+mod guesses;
 mod page;
 mod report;
 
@@ -22,6 +23,7 @@ use cloakroom::layer::{InvalidOptions, Options, SessionLayer};
 use cloakroom::sessions::Sessions;
 use cloakroom::values::Values;
 use cloakroom::web::Secure;
+use ipnet::IpNet;
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -43,9 +45,19 @@ impl Shop {
     }
 }
 
-/// The shop below `base`, over these sessions; computed values are kept in `values`.
-pub(crate) fn router(base: &'static str, sessions: Sessions, values: Values) -> Result<Router, InvalidOptions> {
-    let layer = SessionLayer::new(sessions.clone(), options())?;
+/// The shop below `base`, over these sessions; computed values and counts are kept in `values`. The client's address is
+/// that which proxies in these networks name.
+pub(crate) fn router(
+    base: &'static str,
+    sessions: Sessions,
+    values: Values,
+    trusted_proxies: Vec<IpNet>,
+) -> Result<Router, InvalidOptions> {
+    let options = Options {
+        trusted_proxies,
+        ..options()
+    };
+    let layer = SessionLayer::new(sessions.clone(), options)?;
     let shop = Shop { base, sessions, values };
     let pages = Router::new()
         .route("/", get(goods::home))

@@ -14,6 +14,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::response::Redirect;
 use axum::routing::get;
+use ipnet::IpNet;
 use tokio::task::JoinSet;
 use tracing::Instrument as _;
 
@@ -113,7 +114,8 @@ async fn bind_fleet(config: &Config, count: u16, shutdown: &Shutdown) -> Result<
         let server_id = settings.server_id.clone();
         let replica = Replica::bind(plan(&own, frame.clone()))?;
         let core = frame.fill(settings, opened.clone());
-        let shop = shop(&core, Values::new(Arc::clone(&opened.values), Arc::clone(&random)))?;
+        let values = Values::new(Arc::clone(&opened.values), Arc::clone(&random));
+        let shop = shop(&core, values, own.http.trusted_proxies.clone())?;
         fleet.push((replica, core.beside(is_of_the_shop, shop)));
         // Known to all before any of them serves: none takes another for gone, and its sessions over.
         opened
@@ -125,8 +127,8 @@ async fn bind_fleet(config: &Config, count: u16, shutdown: &Shutdown) -> Result<
 }
 
 /// The demo application over a replica's own sessions; the root leads to it.
-fn shop(core: &Core, values: Values) -> Result<Router, Failure> {
-    let shop = shop::router(SHOP, core.sessions().clone(), values);
+fn shop(core: &Core, values: Values, trusted_proxies: Vec<IpNet>) -> Result<Router, Failure> {
+    let shop = shop::router(SHOP, core.sessions().clone(), values, trusted_proxies);
     let shop = shop.map_err(|error| Failure::Setting(format!("the shop: {error}")))?;
     Ok(shop.route("/", get(async || Redirect::to(SHOP))))
 }
