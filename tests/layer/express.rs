@@ -11,7 +11,7 @@ use crate::support::process::Program;
 const COOKIE: &str = "connect.sid";
 
 /// Where `tests/run` puts express and express-session.
-fn node_modules() -> Option<PathBuf> {
+pub(crate) fn node_modules() -> Option<PathBuf> {
     let given = std::env::var_os("CLOAKROOM_TEST_NODE_MODULES").map(PathBuf::from);
     let usual = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target/tools/express-5.3.0-1.19.0/node_modules");
     let modules = given.unwrap_or_else(usual);

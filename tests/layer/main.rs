@@ -10,6 +10,7 @@ mod client_side;
 mod concurrency;
 mod cross_site;
 mod express;
+mod guide;
 mod lifecycle;
 mod options;
 mod outage;
