@@ -48,28 +48,28 @@ impl Guesser {
 #[tokio::test]
 async fn s54_who_guesses_a_users_password_is_throttled_on_all_replicas() {
     let replicas = Replicas::start().await;
-    let guesser = Guesser::at("192.0.2.1");
+    let visitor = Guesser::at("192.0.2.1");
     // Typing errors are forgiven: a log-in begins the count anew.
     for password in ["umbrela", "umbrella"] {
-        let answer = guesser.attempt(&replicas, 0, "dana", password).await;
+        let answer = visitor.attempt(&replicas, 0, "dana", password).await;
         let expected = if password == "umbrella" { 303 } else { 422 };
         assert_eq!(answer.status().as_u16(), expected);
     }
-    let guesses = (0..10).map(|number| guesser.attempt(&replicas, number % 3, "dana", "guess"));
+    let guesses = (0..10).map(|number| visitor.attempt(&replicas, number % 3, "dana", "guess"));
     for answer in join_all(guesses).await {
         assert_eq!(answer.status(), 422);
     }
     for (replica, password) in [(0, "guess"), (1, "umbrella"), (2, "umbrella")] {
-        let answer = guesser.attempt(&replicas, replica, "dana", password).await;
+        let answer = visitor.attempt(&replicas, replica, "dana", password).await;
         assert_eq!(answer.status(), 429, "replica {replica}, {password}");
         let wait: u64 = answer.headers()[RETRY_AFTER].to_str().unwrap().parse().unwrap();
         assert!((1..=600).contains(&wait), "{wait}");
         assert!(answer.text().await.unwrap().contains("Too many attempts"));
     }
-    let answer = guesser.attempt(&replicas, 1, "sam", "umbrella").await;
+    let answer = visitor.attempt(&replicas, 1, "sam", "umbrella").await;
     assert_eq!(answer.status(), 303, "who is not guessed at logs in");
     // Names that nobody has are no way to learn which there are.
-    let unknown = (0..11).map(|number| guesser.attempt(&replicas, number % 3, "nobody", "guess"));
+    let unknown = (0..11).map(|number| visitor.attempt(&replicas, number % 3, "nobody", "guess"));
     let mut told: Vec<_> = join_all(unknown)
         .await
         .iter()
@@ -82,14 +82,14 @@ async fn s54_who_guesses_a_users_password_is_throttled_on_all_replicas() {
 #[tokio::test]
 async fn s54_who_guesses_for_many_users_is_throttled_by_the_address_that_the_proxy_names() {
     let replicas = Replicas::with(&[("CLOAKROOM_HTTP__TRUSTED_PROXIES", "127.0.0.0/8")]).await;
-    let guesser = Guesser::at("192.0.2.1");
+    let visitor = Guesser::at("192.0.2.1");
     let names: Vec<_> = (0..50).map(|number| format!("user-{number}")).collect();
     let guesses = names.iter().enumerate();
-    let guesses = guesses.map(|(number, name)| guesser.attempt(&replicas, number % 3, name, "guess"));
+    let guesses = guesses.map(|(number, name)| visitor.attempt(&replicas, number % 3, name, "guess"));
     for answer in join_all(guesses).await {
         assert_eq!(answer.status(), 422);
     }
-    let answer = guesser.attempt(&replicas, 0, "sam", "umbrella").await;
+    let answer = visitor.attempt(&replicas, 0, "sam", "umbrella").await;
     assert_eq!(answer.status(), 429);
     let answer = Guesser::at("192.0.2.2").attempt(&replicas, 0, "sam", "umbrella").await;
     assert_eq!(answer.status(), 303, "others log in");

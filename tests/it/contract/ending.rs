@@ -153,7 +153,7 @@ pub(crate) async fn t22_a_log_out_is_among_its_users_activities(f: &Fixture) {
     let others = make(&other).await;
     f.end(first).await;
     let logout = ("logout".to_owned(), format!("session_id=\"{first}\""));
-    assert_eq!(told(&user).await, [logout.clone()]);
+    assert_eq!(told(&user).await, std::slice::from_ref(&logout));
     f.end(first).await;
     assert_eq!(told(&user).await.len(), 1, "it ended once");
     let once = operation();
