@@ -140,7 +140,7 @@ impl<'a> Load<'a> {
             let answer = replica
                 .try_call("POST", &format!("{path}/rotate"), Some(&json!({})))
                 .await?;
-            if answer.status == 200 {
+            if answer.status == 201 {
                 let mut sessions = self.sessions.lock();
                 sessions.retain(|(known, _)| *known != path);
                 sessions.push(answer.issued());

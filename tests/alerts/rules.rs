@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
+use tempfile::NamedTempFile;
+
 use crate::{files, succeed, text_of};
 
 /// The values of a key, wherever it stands in the rule files.
@@ -55,6 +57,15 @@ fn each_alert_fires_and_stays_silent_as_its_tests_say() {
         );
     }
     succeed(Command::new("promtool").args(["test", "rules"]).args(tests));
+}
+
+/// Three days; the two weeks of every fleet are run by `grafana/alerts/tests/seasons` itself.
+#[test]
+fn days_with_seasons_noise_and_a_release_are_silent_and_each_anomaly_is_found_within_five_minutes() {
+    let test = NamedTempFile::with_suffix(".yaml").unwrap();
+    let mut generator = Command::new(crate::root().join("grafana/alerts/tests/seasons"));
+    succeed(generator.arg("--write").arg(test.path()));
+    succeed(Command::new("promtool").args(["test", "rules"]).arg(test.path()));
 }
 
 #[test]
