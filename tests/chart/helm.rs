@@ -1,7 +1,7 @@
 //! The chart, and the `helm` that renders it.
 #![allow(
     dead_code,
-    reason = "the tests without a cluster and those with one use different halves"
+    reason = "the tests without a cluster, those with one and those with an API server use different parts"
 )]
 
 use std::path::{Path, PathBuf};
@@ -55,9 +55,14 @@ pub(crate) struct Rendered {
 
 /// Renders the chart as release `cloakroom` in namespace `sessions`, or returns what helm says against it.
 pub(crate) fn render(arguments: &[&str]) -> Result<Rendered, String> {
+    render_by(&program().expect("helm"), arguments)
+}
+
+/// The same by this executable.
+pub(crate) fn render_by(helm: &Path, arguments: &[&str]) -> Result<Rendered, String> {
     let chart = chart();
     let fixed = ["template", "cloakroom", "--namespace", "sessions"];
-    let mut command = Command::new(program().expect("helm"));
+    let mut command = Command::new(helm);
     let output = command
         .args(fixed)
         .arg(chart)

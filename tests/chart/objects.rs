@@ -83,7 +83,7 @@ fn only_what_asks_kubernetes_gets_a_token() {
     assert_eq!(mounts(&bundled(&[])), ["Deployment cloakroom"]);
     let off = bundled(&["--set", "kubernetes.enabled=false"]);
     assert!(mounts(&off).is_empty());
-    for kind in ["Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"] {
+    for kind in ["Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding", "Lease"] {
         assert!(off.of_kind(kind).is_empty(), "{kind}");
     }
     assert_eq!(
@@ -120,7 +120,6 @@ fn the_role_holds_just_these_verbs() {
         allowed,
         [
             "create events.events.k8s.io",
-            "create leases.coordination.k8s.io",
             "get leases.coordination.k8s.io of its own",
             "list endpointslices.discovery.k8s.io",
             "patch events.events.k8s.io",
@@ -128,6 +127,9 @@ fn the_role_holds_just_these_verbs() {
             "watch endpointslices.discovery.k8s.io",
         ]
     );
+    // No verb makes the Lease: it comes with the release, and nothing in it is helm's to set back.
+    let lease = rendered.object("Lease", "cloakroom");
+    assert_eq!(lease.get("spec"), None);
     assert!(rendered.of_kind("ClusterRole").is_empty());
     let accounts =
         "serviceAccounts[0].namespace=shop,serviceAccounts[0].name=web,serviceAccounts[0].scopes={sessions:read}";

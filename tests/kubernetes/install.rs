@@ -7,13 +7,14 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::support::cluster::Cluster;
+use crate::support::namespace::Namespace;
 use crate::support::release::Release;
 use crate::wait::eventually;
 
 pub(crate) const BUNDLED: &[&str] = &["--set", "redis.bundled.enabled=true"];
 
 /// The image with a shell that every cluster of these tests has.
-const SHELL_IMAGE: &str = "docker.io/library/redis:7.4-bookworm";
+pub(crate) const SHELL_IMAGE: &str = "docker.io/library/redis:7.4-bookworm";
 
 /// "To all pods ready in under a minute."
 const A_MINUTE: Duration = Duration::from_mins(1);
@@ -35,6 +36,40 @@ async fn with_a_redis_that_comes_along_nothing_else_is_needed() {
     sessions_are_shared(&release).await;
     the_next_step_works(&release).await;
     release.test().await;
+}
+
+/// "With default values and one line for Redis is enough."
+#[tokio::test]
+async fn one_line_for_redis_is_enough() {
+    let namespace = Cluster::get().namespace("line").await;
+    own_redis(&namespace).await;
+    let release = namespace
+        .install("cloakroom", &["--set", "redis.urls={redis://redis:6379}"])
+        .await;
+    sessions_are_shared(&release).await;
+    release.test().await;
+}
+
+/// A Redis without anything: whoever reaches it may use it.
+async fn own_redis(namespace: &Namespace) {
+    let labels = json!({"app": "redis"});
+    let locked = json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}});
+    let pod = json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "redis", "labels": labels},
+        "spec": {
+            "securityContext": {"runAsNonRoot": true, "runAsUser": 999, "seccompProfile": {"type": "RuntimeDefault"}},
+            "containers": [{
+                "name": "redis", "image": SHELL_IMAGE, "securityContext": locked,
+                "args": ["redis-server", "--protected-mode", "no", "--save", "", "--dir", "/tmp"],
+            }],
+        },
+    });
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "redis"},
+        "spec": {"selector": labels, "ports": [{"port": 6379}]},
+    });
+    namespace.apply(&pod.to_string()).await;
+    namespace.apply(&service.to_string()).await;
 }
 
 /// A session made by one pod is known to all, and when it has ended it has ended for all.

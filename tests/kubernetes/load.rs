@@ -1,4 +1,5 @@
-//! Visitors who use their sessions all the time, each request by a connection of its own, and count what goes wrong.
+//! Visitors who use their sessions all the time, each request by a connection of its own, and count what goes wrong. No
+//! request is sent twice: only where nobody took the connection, so that nothing was sent, it is made anew, and counted.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,13 +14,16 @@ use tokio::time::Instant;
 
 use crate::support::release::Caller;
 
-const VISITORS: usize = 6;
+/// How many there are, and so how many requests can be under way at once.
+pub(crate) const VISITORS: usize = 6;
 /// How many sessions there are at the start.
 const SESSIONS: usize = 60;
 /// One request in so many makes another session.
 const MAKE: usize = 20;
 /// What a visitor thinks between two requests.
 const PAUSE: Duration = Duration::from_millis(40);
+/// How long a visitor waits for an answer: until an unready pod is out of the Service for long, also on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the visitors met with.
 #[derive(Debug, Default, Clone)]
@@ -27,6 +31,8 @@ pub(crate) struct Report {
     pub(crate) requests: usize,
     /// What was answered otherwise than it should be, in words.
     pub(crate) failures: Vec<String>,
+    /// Connections that nobody took.
+    pub(crate) refused: usize,
     /// How often a session was not there that should be.
     pub(crate) lost: usize,
     first: Option<Instant>,
@@ -34,10 +40,16 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    /// From the first failure to the last.
+    /// From the first failure or refused connection to the last.
     pub(crate) fn failed_for(&self) -> Duration {
         let both = self.first.zip(self.last);
         both.map_or(Duration::ZERO, |(first, last)| last - first)
+    }
+
+    fn refuse(&mut self) {
+        self.first.get_or_insert_with(Instant::now);
+        self.last = Some(Instant::now());
+        self.refused += 1;
     }
 
     fn fail(&mut self, what: String) {
@@ -52,13 +64,14 @@ impl fmt::Display for Report {
         let Self {
             requests,
             failures,
+            refused,
             lost,
             ..
         } = self;
         let (count, span) = (failures.len(), self.failed_for());
         write!(
             f,
-            "{requests} requests, {count} failures within {span:?}, {lost} lost sessions"
+            "{requests} requests, {count} failures within {span:?}, {refused} connections refused, {lost} lost sessions"
         )?;
         failures.iter().take(3).try_for_each(|failure| write!(f, "; {failure}"))
     }
@@ -156,15 +169,14 @@ async fn visit(shared: Arc<Shared>, visitor: usize) {
         } else {
             shared.use_one(number).await
         };
-        for report in [&shared.since, &shared.all] {
-            let mut report = report.lock();
+        shared.report(|report| {
             report.requests += 1;
             match &met {
                 Met::Right => {}
                 Met::Lost => report.lost += 1,
                 Met::Wrong(what) => report.fail(what.clone()),
             }
-        }
+        });
         tokio::time::sleep(PAUSE).await;
     }
 }
@@ -176,9 +188,30 @@ enum Met {
 }
 
 impl Shared {
+    fn report(&self, met: impl Fn(&mut Report)) {
+        for report in [&self.since, &self.all] {
+            met(&mut report.lock());
+        }
+    }
+
+    /// Sends a request, by a connection of its own: status and body, or why there was no answer.
+    async fn send(&self, path: &str, body: Value) -> Result<(u16, Value), String> {
+        let give_up = Instant::now() + PATIENCE;
+        loop {
+            let calling = self.caller.try_call(Method::POST, path, Some(body.clone()));
+            match tokio::time::timeout_at(give_up, calling).await {
+                Ok(Ok(answer)) => return Ok(answer),
+                Ok(Err(error)) if error.is_connect() => self.report(Report::refuse),
+                Ok(Err(error)) => return Err(format!("no answer: {error:?}")),
+                Err(_) => return Err(format!("no answer within {PATIENCE:?}")),
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
     async fn make(&self, number: usize) -> Met {
         let body = json!({"user_id": format!("guest-{number}")});
-        match self.caller.try_call(Method::POST, "/v1/sessions", Some(body)).await {
+        match self.send("/v1/sessions", body).await {
             Ok((201, made)) => {
                 let text = |value: &Value| value.as_str().expect("a string").to_owned();
                 let session = (text(&made["token"]), text(&made["session"]["id"]));
@@ -186,7 +219,7 @@ impl Shared {
                 Met::Right
             }
             Ok((status, body)) => Met::Wrong(format!("making: {status} {body}")),
-            Err(error) => Met::Wrong(format!("no answer: {error:?}")),
+            Err(error) => Met::Wrong(error),
         }
     }
 
@@ -196,15 +229,11 @@ impl Shared {
             sessions[number * 7919 % sessions.len()].0.clone()
         };
         let body = json!({"token": token});
-        match self
-            .caller
-            .try_call(Method::POST, "/v1/sessions/validate", Some(body))
-            .await
-        {
+        match self.send("/v1/sessions/validate", body).await {
             Ok((200, judged)) if judged["valid"] == true => Met::Right,
             Ok((200, _)) => Met::Lost,
             Ok((status, body)) => Met::Wrong(format!("using: {status} {body}")),
-            Err(error) => Met::Wrong(format!("no answer: {error:?}")),
+            Err(error) => Met::Wrong(error),
         }
     }
 }

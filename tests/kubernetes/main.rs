@@ -8,6 +8,8 @@
     reason = "a test that cannot go on should stop here and say why; clippy spares only the `#[test]` functions themselves"
 )]
 
+mod callers;
+mod crash;
 #[path = "../chart/helm.rs"]
 mod helm;
 mod image;

@@ -7,7 +7,7 @@ use crate::support::namespace::Namespace;
 use crate::tls_material::TlsMaterial;
 
 /// A Redis that speaks nothing but TLS, and the secret with what it and the service show and trust.
-async fn redis_with_tls(namespace: &Namespace) {
+pub(crate) async fn redis_with_tls(namespace: &Namespace) {
     let material = TlsMaterial::generate_for(&["redis", "cloakroom", "localhost"]);
     let files = json!({
         "ca.crt": material.ca, "tls.crt": material.certificate, "tls.key": material.key, "password": "a password",

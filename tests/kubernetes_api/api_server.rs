@@ -17,7 +17,7 @@ use crate::support::supervised::Supervised;
 use crate::support::tls::{TlsFiles, TlsMaterial};
 use crate::support::wait::eventually;
 
-/// Names a folder with the program `kube-apiserver`; `tests/run` sets it.
+/// Names a folder with the programs `kube-apiserver` and `helm`, in place of one that is built here.
 const PROGRAMS_VARIABLE: &str = "CLOAKROOM_TEST_KUBERNETES";
 /// Builds the programs once, and prints their folder.
 const BUILD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kubernetes/cluster/build");

@@ -8,8 +8,11 @@
 
 mod api_server;
 mod callers;
+mod chart;
 mod events;
 mod fleet;
+#[path = "../chart/helm.rs"]
+mod helm;
 mod leader;
 mod outage;
 mod pod;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::api_server::ApiServer;
+use crate::api_server::{ApiServer, shared};
 use crate::pod::{Pod, Store};
 use crate::site::{Site, ready};
 use crate::support::single_redis::shared_single_redis;
@@ -89,6 +89,35 @@ async fn sessions_the_fleet_and_a_leader_go_on_without_the_api_server() {
     site.list(&[ready("cloakroom-a")]).await;
     eventually(SOON, "the fleet's change", async || {
         a.state_of("cloakroom-b").await.is_none()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn without_the_lease_and_the_right_to_make_it_the_leader_is_agreed_on_in_the_store() {
+    let site = Site::new(shared().await).await;
+    let store = Store::of(shared_single_redis().await);
+    for name in ["cloakroom-a", "cloakroom-b"] {
+        site.add_pod(name).await;
+    }
+    site.list(&[ready("cloakroom-a"), ready("cloakroom-b")]).await;
+    let a = Pod::start(&site, "cloakroom-a", &store, &[]).await;
+    let b = Pod::start(&site, "cloakroom-b", &store, &[]).await;
+    assert!(site.holder().await.is_some());
+    site.remove_lease().await;
+    for pod in [&a, &b] {
+        pod.program
+            .logged("the lease of the leader cannot be reached: it is agreed on in the store")
+            .await;
+    }
+    eventually(SOON, "one leader by the store", async || {
+        leaders(&[&a, &b]).await.len() == 1
+    })
+    .await;
+    site.add_lease().await;
+    eventually(LEASE + RETRY + SOON, "one leader by the Lease", async || {
+        let leaders = leaders(&[&a, &b]).await;
+        leaders.len() == 1 && site.holder().await == leaders.first().cloned()
     })
     .await;
 }

@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::api_server;
+use crate::chart;
 use crate::pod::{Pod, Store};
-use crate::site::{LEASE_NAME, Site, all_rules, ready};
+use crate::site::{LEASE_NAME, Site, ready};
 use crate::support::server::ServerOptions;
 use crate::support::single_redis::SingleRedis;
 use crate::support::wait::eventually;
@@ -22,7 +23,7 @@ const SETTLED: Duration = Duration::from_secs(15);
 
 /// What a server does with its rights, each seen from outside.
 const ALL: [&str; 6] = [
-    "makes the lease",
+    "takes the lease",
     "renews it",
     "knows the fleet",
     "sees it change",
@@ -30,11 +31,10 @@ const ALL: [&str; 6] = [
     "counts them",
 ];
 
-/// A rule's verb that is left out, and what must be lost with it.
-const LEFT_OUT: [(&str, &str, &[&str]); 7] = [
-    ("leases", "create", &["makes the lease", "renews it"]),
-    ("leases", "get", &["makes the lease", "renews it"]),
-    ("leases", "update", &["renews it"]),
+/// A verb of the chart's Role that is left out, and what must be lost with it.
+const LEFT_OUT: [(&str, &str, &[&str]); 6] = [
+    ("leases", "get", &["takes the lease", "renews it"]),
+    ("leases", "update", &["takes the lease", "renews it"]),
     ("endpointslices", "list", &["knows the fleet", "sees it change"]),
     ("endpointslices", "watch", &["sees it change"]),
     ("events", "create", &["writes events", "counts them"]),
@@ -42,7 +42,7 @@ const LEFT_OUT: [(&str, &str, &[&str]); 7] = [
 ];
 
 fn without(resource: &str, verb: &str) -> Vec<Value> {
-    let mut rules = all_rules();
+    let mut rules = chart::rules();
     let mut found = 0;
     for rule in rules.iter_mut().filter(|rule| rule["resources"] == json!([resource])) {
         let verbs = rule["verbs"].as_array_mut().unwrap();
@@ -67,6 +67,10 @@ struct Trial {
 impl Trial {
     async fn start(left_out: String, rules: &[Value], lost: &[&str], redis: &SingleRedis) -> Self {
         let site = Site::with_rules(api_server::shared().await, rules).await;
+        Self::start_at(site, left_out, lost, redis).await
+    }
+
+    async fn start_at(site: Site, left_out: String, lost: &[&str], redis: &SingleRedis) -> Self {
         for pod in ["cloakroom-a", "cloakroom-b"] {
             site.add_pod(pod).await;
         }
@@ -89,8 +93,9 @@ impl Trial {
     /// Looks once at what needs the store.
     async fn look_while_it_serves(&self) {
         let leases = self.site.all::<Lease>();
-        if let Some(spec) = leases.get_opt(LEASE_NAME).await.unwrap().and_then(|lease| lease.spec) {
-            self.shows("makes the lease");
+        let spec = leases.get_opt(LEASE_NAME).await.unwrap().and_then(|lease| lease.spec);
+        if let Some(spec) = spec.filter(|spec| spec.holder_identity.is_some()) {
+            self.shows("takes the lease");
             if spec.renew_time > spec.acquire_time {
                 self.shows("renews it");
             }
@@ -140,19 +145,29 @@ async fn observe(trials: &[Trial], these: &[&'static str], look: impl AsyncFn(&T
     }
 }
 
+/// Where nobody has made the Lease, a server with one right more does.
+async fn without_a_lease(redis: &SingleRedis) -> Trial {
+    let create = json!({"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]});
+    let rules = [chart::rules(), vec![create]].concat();
+    let site = Site::with_rules(api_server::shared().await, &rules).await;
+    site.remove_lease().await;
+    Trial::start_at(site, "a Lease".to_owned(), &[], redis).await
+}
+
 #[tokio::test]
 async fn the_rights_are_enough_and_each_of_them_is_needed() {
     let redis = SingleRedis::start(ServerOptions::default()).await;
-    let verbs = all_rules()
+    let verbs = chart::rules()
         .iter()
         .map(|rule| rule["verbs"].as_array().unwrap().len())
         .sum::<usize>();
     assert_eq!(verbs, LEFT_OUT.len(), "every verb is tried");
-    let mut trials = vec![Trial::start("nothing".to_owned(), &all_rules(), &[], &redis).await];
+    let mut trials = vec![Trial::start("nothing".to_owned(), &chart::rules(), &[], &redis).await];
     for (resource, verb, lost) in LEFT_OUT {
         let name = format!("{verb} of {resource}");
         trials.push(Trial::start(name, &without(resource, verb), lost, &redis).await);
     }
+    trials.push(without_a_lease(&redis).await);
 
     observe(&trials, &ALL[..4], Trial::look_while_it_serves).await;
     redis.kill();

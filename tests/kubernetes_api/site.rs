@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::api_server::ApiServer;
+use crate::chart;
 use crate::support::wait::{SOON, eventually};
 
 /// The account as which the servers run.
@@ -58,28 +59,17 @@ pub(crate) fn terminating(pod: &str) -> Listed<'_> {
     }
 }
 
-/// The rules that the pages and the chart name.
-pub(crate) fn all_rules() -> Vec<Value> {
-    vec![
-        json!({"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]}),
-        json!({"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "resourceNames": [LEASE_NAME],
-               "verbs": ["get", "update"]}),
-        json!({"apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"], "verbs": ["list", "watch"]}),
-        json!({"apiGroups": ["events.k8s.io"], "resources": ["events"], "verbs": ["create", "patch"]}),
-    ]
-}
-
 fn object<T: DeserializeOwned>(value: Value) -> T {
     serde_json::from_value(value).unwrap()
 }
 
 impl Site {
-    /// A namespace whose servers have the rights that they need.
+    /// A namespace with what the chart makes for its servers: their rights and the Lease.
     pub(crate) async fn new(server: &'static ApiServer) -> Self {
-        Self::with_rules(server, &all_rules()).await
+        Self::with_rules(server, &chart::rules()).await
     }
 
-    /// A namespace whose servers have just these rights, besides judging tokens.
+    /// The same, but the servers have just these rights, besides judging tokens.
     pub(crate) async fn with_rules(server: &'static ApiServer, rules: &[Value]) -> Self {
         let number = SITES.fetch_add(1, Ordering::Relaxed);
         let site = Self {
@@ -108,9 +98,10 @@ impl Site {
             "subjects": [{"kind": "ServiceAccount", "name": ACCOUNT, "namespace": self.namespace}],
         });
         self.all::<RoleBinding>().create(&made, &object(binding)).await.unwrap();
+        self.add_lease().await;
         let judging = json!({
             "metadata": {"name": self.namespace},
-            "rules": [{"apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"], "verbs": ["create"]}],
+            "rules": chart::cluster_rules(),
         });
         let cluster_wide = Api::<ClusterRole>::all(self.client.clone());
         cluster_wide.create(&made, &object(judging)).await.unwrap();
@@ -235,10 +226,31 @@ impl Site {
             .unwrap();
     }
 
-    /// The Lease, once it is there.
+    /// Makes the Lease as the chart does.
+    pub(crate) async fn add_lease(&self) {
+        let lease = object(chart::lease());
+        self.all::<Lease>()
+            .create(&PostParams::default(), &lease)
+            .await
+            .unwrap();
+    }
+
+    /// Takes the Lease away, as where nobody has made one.
+    pub(crate) async fn remove_lease(&self) {
+        self.all::<Lease>()
+            .delete(LEASE_NAME, &DeleteParams::default())
+            .await
+            .unwrap();
+    }
+
+    /// The Lease, once a server has written itself into it.
     pub(crate) async fn lease(&self) -> Lease {
         let leases = self.all::<Lease>();
-        eventually(SOON, "a Lease", async || leases.get_opt(LEASE_NAME).await.unwrap()).await
+        eventually(SOON, "a Lease that was taken", async || {
+            let lease = leases.get_opt(LEASE_NAME).await.unwrap();
+            lease.filter(|lease| lease.spec.as_ref().is_some_and(|spec| spec.acquire_time.is_some()))
+        })
+        .await
     }
 
     /// Who holds the Lease, if anybody does.

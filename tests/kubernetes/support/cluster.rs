@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use serde_json::Value;
 use tokio::process::Command;
 
-use super::command::{command, outcome, succeed};
+use super::command::{command, succeed};
 use super::namespace::Namespace;
 use crate::helm;
 
@@ -97,10 +97,16 @@ impl Cluster {
             .is_ok_and(|connected| connected.is_ok())
     }
 
-    /// Whether the API server knows a kind of objects, such as `servicemonitors.monitoring.coreos.com`.
-    pub(crate) async fn knows(&self, resource: &str) -> bool {
-        outcome(self.kubectl_command(&["get", resource, "--all-namespaces"]), "")
-            .await
-            .success
+    /// Whether its node is made of processes of this machine, as `cluster/up` makes it.
+    pub(crate) fn is_of_this_machine(&self) -> bool {
+        self.kubeconfig.with_file_name("processes").is_file()
+    }
+
+    /// Every kind of objects that lives in a namespace, as `kubectl get` takes them; without Events, which are a log.
+    pub(crate) async fn kinds(&self) -> String {
+        let listed = ["api-resources", "--namespaced", "--verbs=list,get", "--output=name"];
+        let kinds = self.kubectl(&listed).await;
+        let kinds = kinds.lines().filter(|kind| kind.split('.').next() != Some("events"));
+        kinds.collect::<Vec<_>>().join(",")
     }
 }

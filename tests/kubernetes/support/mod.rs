@@ -4,4 +4,5 @@
 pub(crate) mod cluster;
 pub(crate) mod command;
 pub(crate) mod namespace;
+pub(crate) mod process;
 pub(crate) mod release;

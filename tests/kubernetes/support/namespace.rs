@@ -76,6 +76,15 @@ impl Namespace {
         Release::install(self, release, arguments).await
     }
 
+    /// What is here besides what every namespace has, of any kind, as `kind/name`.
+    pub(crate) async fn holds(&self) -> Vec<String> {
+        let kinds = self.cluster.kinds().await;
+        let names = self.kubectl(&["get", &kinds, "--output=name"]).await;
+        let of_every_namespace = ["configmap/kube-root-ca.crt", "serviceaccount/default"];
+        let names = names.lines().filter(|name| !of_every_namespace.contains(name));
+        names.map(str::to_owned).collect()
+    }
+
     fn here<'a>(&'a self, arguments: &[&'a str]) -> Vec<&'a str> {
         [&["--namespace", self.name.as_str()], arguments].concat()
     }

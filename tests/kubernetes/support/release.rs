@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::sync::{RwLock, RwLockWriteGuard};
 
 use super::command::{Outcome, outcome, succeed};
 use super::namespace::Namespace;
@@ -11,6 +12,10 @@ use crate::wait::{SOON, eventually};
 
 /// How long all of an installation may take on a busy machine; what it should take is asserted where that is the question.
 const READY: &str = "--timeout=300s";
+/// How often, a second apart, it is looked for what a removed release left.
+const LOOKS: usize = 30;
+/// Held by who installs, and by who wants a node to take no pods for a while alone.
+static SCHEDULING: RwLock<()> = RwLock::const_new(());
 
 /// A release of the chart; the namespace takes it along when it goes.
 #[derive(Debug)]
@@ -21,10 +26,14 @@ pub(crate) struct Release<'a> {
     fullname: String,
     /// What helm printed at the end of the installation.
     pub(crate) notes: String,
+    /// What was in the namespace already.
+    before: Vec<String>,
 }
 
 impl<'a> Release<'a> {
     pub(super) async fn install(namespace: &'a Namespace, name: &str, arguments: &[&str]) -> Self {
+        let _scheduling = SCHEDULING.read().await;
+        let before = namespace.holds().await;
         let chart = helm::chart();
         let fixed = ["install", name, chart.to_str().expect("a path"), "--wait", READY];
         let notes = namespace.helm(&[&fixed[..], arguments].concat()).await;
@@ -36,7 +45,13 @@ impl<'a> Release<'a> {
             name: name.to_owned(),
             fullname: fullname.to_owned(),
             notes,
+            before,
         }
+    }
+
+    /// Keeps other tests from installing, until the guard is dropped: for who takes the node away from the pods.
+    pub(crate) async fn nobody_installs() -> RwLockWriteGuard<'static, ()> {
+        SCHEDULING.write().await
     }
 
     /// Objects of the chart that helm did not install, but that have the same names and labels.
@@ -46,6 +61,7 @@ impl<'a> Release<'a> {
             name: fullname.to_owned(),
             fullname: fullname.to_owned(),
             notes: String::new(),
+            before: Vec::new(),
         }
     }
 
@@ -70,17 +86,36 @@ impl<'a> Release<'a> {
             .await;
     }
 
-    /// Removes it, and waits until its pods are gone.
+    /// Removes it, and waits until its pods are gone, and all else that was not there before it.
     pub(crate) async fn uninstall(&self) {
-        let whole = [
-            "uninstall",
-            self.name.as_str(),
-            "--cascade",
-            "foreground",
-            "--wait",
-            READY,
-        ];
+        let name = self.name.as_str();
+        let whole = ["uninstall", name, "--cascade", "foreground", "--wait", READY];
         self.namespace.helm(&whole).await;
+        // What Kubernetes made for an object of the release, such as the endpoints of a Service, goes a little later.
+        let mut left = Vec::new();
+        for _ in 0..LOOKS {
+            left = [self.namespace.holds().await, self.cluster_wide().await].concat();
+            left.retain(|object| !self.before.contains(object));
+            if left.is_empty() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        panic!("the release left: {left:?}");
+    }
+
+    /// Its objects that live in no namespace: they are named after it.
+    async fn cluster_wide(&self) -> Vec<String> {
+        let kinds = "clusterroles,clusterrolebindings";
+        let selector = format!("app.kubernetes.io/instance={}", self.name);
+        let arguments = ["get", kinds, "--selector", &selector, "--output=name"];
+        let names = self.namespace.cluster.kubectl(&arguments).await;
+        let of_here = format!("/{}-", self.namespace.name);
+        names
+            .lines()
+            .filter(|name| name.contains(&of_here))
+            .map(str::to_owned)
+            .collect()
     }
 
     /// `helm test`.
@@ -110,6 +145,36 @@ impl<'a> Release<'a> {
         self.namespace.list(&["pods", "--selector", &selector]).await
     }
 
+    /// Which of them holds the leader's Lease, if one does.
+    pub(crate) async fn leader(&self) -> Option<String> {
+        let holder = self.lease().await["holderIdentity"].as_str().map(str::to_owned);
+        holder.filter(|holder| !holder.is_empty())
+    }
+
+    /// The state of the leader's Lease.
+    pub(crate) async fn lease(&self) -> Value {
+        let lease = self.namespace.get(&["lease", &self.fullname()]).await;
+        lease["spec"].clone()
+    }
+
+    /// A pod of it by name.
+    pub(crate) async fn pod(&self, name: &str) -> Value {
+        self.namespace.get(&["pod", name]).await
+    }
+
+    /// A metric of a pod, without labels; nothing where the pod does not answer.
+    pub(crate) async fn metric(&self, pod: &str, name: &str) -> Option<f64> {
+        let path = format!(
+            "/api/v1/namespaces/{}/pods/{pod}:9090/proxy/metrics",
+            self.namespace.name
+        );
+        let metrics = self.namespace.try_kubectl(&["get", "--raw", &path]).await.stdout;
+        let value = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value?.parse().ok()
+    }
+
     /// The address of the Service, on a machine that reaches it.
     pub(crate) async fn service_url(&self) -> String {
         let service = self.namespace.get(&["service", &self.fullname()]).await;
@@ -121,9 +186,13 @@ impl<'a> Release<'a> {
         )
     }
 
-    /// Calls the API through the Service from inside the cluster or out of it, wherever this machine stands.
+    /// Calls the API with a token of the service's own secret.
     pub(crate) async fn caller(&self, scope: &str) -> Caller {
-        let token = self.token(scope).await;
+        self.caller_with(self.token(scope).await).await
+    }
+
+    /// Calls the API through the Service from inside the cluster or out of it, wherever this machine stands.
+    pub(crate) async fn caller_with(&self, token: String) -> Caller {
         if self.namespace.cluster.reaches_services().await {
             return Caller::new(self.service_url().await, token, None);
         }

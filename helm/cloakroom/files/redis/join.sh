@@ -30,6 +30,7 @@ follow() {
   done
 }
 
+is_primary() { here role | grep -qx master; }
 is_synced() { here info replication | tr -d '\r' | grep -qx 'master_link_status:up'; }
 
 until [ "$(here ping)" = PONG ]; do sleep 1; done
@@ -38,7 +39,8 @@ while :; do
     meet
     forget_former
     if stands 127.0.0.1; then
-      if is_synced; then rm /run/redis/joining; else follow; fi
+      # Once: to be told again to replicate begins all over, and a copy takes its time.
+      if is_synced; then rm /run/redis/joining; elif is_primary; then follow; fi
     fi
     sleep 1
   else
