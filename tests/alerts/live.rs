@@ -4,9 +4,14 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::post;
 use cloakroom::session::{Clock as _, SystemClock};
 use futures_util::future::join_all;
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 
 use crate::dashboards::{Target, substituted, targets};
 use crate::load::{HABITS, Load, SESSIONS, SETTINGS};
@@ -22,6 +27,8 @@ const WINDOW: Duration = Duration::from_mins(3);
 const ALERTED: Duration = Duration::from_mins(5);
 /// Names a directory for the data of every panel, to draw pictures of.
 const PICTURES: &str = "CLOAKROOM_TEST_PICTURES";
+/// Nobody verifies it here.
+const SIGNED_WITH: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 /// What people would be woken for.
 const ANOMALIES: [&str; 6] = [
     "CloakroomSessionsDropped",
@@ -35,7 +42,12 @@ const ANOMALIES: [&str; 6] = [
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn panels_have_data_and_a_mass_log_out_a_storm_and_a_flush_are_told_to_a_webhook() {
     let cluster = RedisCluster::start(ClusterOptions::default()).await;
-    let fleet = Fleet::start(&cluster, &SETTINGS).await;
+    let (url, endpoint) = take_events().await;
+    let webhook = [
+        ("webhooks.shop.url", url.as_str()),
+        ("webhooks.shop.secrets", SIGNED_WITH),
+    ];
+    let fleet = Fleet::start(&cluster, &[&SETTINGS[..], &webhook].concat()).await;
     let load = Load::new(&fleet);
     load.log_in(SESSIONS).await;
     let monitoring = Monitoring::start(&fleet, &HABITS).await;
@@ -46,6 +58,16 @@ async fn panels_have_data_and_a_mass_log_out_a_storm_and_a_flush_are_told_to_a_w
         () = watch(&cluster, &load, &monitoring, started) => {}
     }
     monitoring.stop().await;
+    endpoint.abort();
+}
+
+/// An endpoint for webhooks that takes whatever comes.
+async fn take_events() -> (String, JoinHandle<()>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let router = Router::new().route("/", post(async || StatusCode::NO_CONTENT));
+    let serving = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+    (url, serving)
 }
 
 /// Listens to the events for ever. The client's time limit ends each stream, and answers may be errors meanwhile.
