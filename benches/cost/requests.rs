@@ -4,7 +4,7 @@ use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::json;
 
 /// What signs the callers' tokens.
-pub(crate) const JWT_SECRET: &str = "a secret of the benchmark, of no use elsewhere";
+pub(crate) const JWT_SECRET: &str = "a secret of the benchmark and of no use elsewhere";
 const HOST: &str = "sessions.example.test";
 const BROWSER: &str =
     "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36";

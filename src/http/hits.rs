@@ -13,7 +13,7 @@ use axum::body::Body;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_NONE_MATCH, ORIGIN, STRICT_TRANSPORT_SECURITY};
 use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use tokio::time::Instant;
 
 use super::caller::Scope;
@@ -167,10 +167,14 @@ impl Hits {
                 Consistency::Bounded => Object::of(&session)?,
                 Consistency::Strong => Object::once(&session)?,
             };
-            let response = ([(ETAG, conditional::etag(session.version))], object).into_response();
-            Ok(stale::marked(response, age))
+            Ok(stale::marked(self.session_answer(session.version, object), age))
         };
-        self.ask(head, SESSION_PATH, reading).await
+        let mut response = self.ask(head, SESSION_PATH, reading).await;
+        // The head of a session is dressed beforehand.
+        if response.status() != StatusCode::OK {
+            self.stack.dress(response.headers_mut(), Some(SESSION_PATH), None);
+        }
+        response
     }
 
     /// How long the body of a judgement may take.
@@ -191,7 +195,9 @@ impl Hits {
             self.state.counters().accepted.inc();
             validate::judge(&self.state, &body).await
         };
-        Some(self.ask(head, VALIDATE_PATH, judging).await)
+        let mut response = self.ask(head, VALIDATE_PATH, judging).await;
+        self.stack.dress(response.headers_mut(), Some(VALIDATE_PATH), None);
+        Some(response)
     }
 
     fn is_judgement<B>(&self, request: &Request<B>) -> bool {
@@ -212,7 +218,7 @@ impl Hits {
         self.state.callers().recall(headers) >= Some(Scope::Read)
     }
 
-    /// Goes through all that every request goes through, but the routes.
+    /// Goes through all that every request goes through, but the routes; what every answer says is left to the caller.
     async fn ask(
         &self,
         head: &Parts,
@@ -222,10 +228,8 @@ impl Hits {
         let noted = self.stack.note(&head.method, &head.headers, Some(route));
         // In a place of its own: what is put around it would copy all of it, again and again.
         let mut response = self.stack.lead(noted, Box::pin(answer)).await;
-        let headers = response.headers_mut();
-        self.stack.dress(headers, Some(route), None);
         if self.stack.demands_tls(&head.extensions, &head.headers, Some(route)) {
-            headers.insert(STRICT_TRANSPORT_SECURITY, HSTS);
+            response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, HSTS);
         }
         response
     }
@@ -273,12 +277,17 @@ impl Hits {
         let session = self.state.sessions().get_held(id)?;
         let object = Object::of(&session).ok()?;
         self.state.counters().accepted.inc();
-        let mut head = self.session_head.clone();
-        head.insert(ETAG, conditional::etag(session.version));
+        let mut response = self.session_answer(session.version, object);
         if self.stack.demands_tls(extensions, headers, Some(SESSION_PATH)) {
-            head.insert(STRICT_TRANSPORT_SECURITY, HSTS);
+            response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, HSTS);
         }
-        Some(answer(head, Body::from(object.0)))
+        Some(response)
+    }
+
+    fn session_answer(&self, version: u64, object: Object) -> Response {
+        let mut head = self.session_head.clone();
+        head.insert(ETAG, conditional::etag(version));
+        answer(head, Body::from(object.0))
     }
 
     fn judgement(&self, head: &Parts, body: &ValidateBody) -> Option<Response> {

@@ -1,4 +1,3 @@
-use std::fmt::Write as _;
 use std::future::ready;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -303,9 +302,14 @@ impl RequestIds {
     }
 
     fn make(&self) -> HeaderValue {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
         let count = self.count.fetch_add(1, Ordering::Relaxed);
-        let mut text = String::with_capacity(self.start.len() + 17);
-        let _ = write!(text, "{}-{count:016x}", self.start);
+        let mut text = Vec::with_capacity(self.start.len() + 17);
+        text.extend_from_slice(self.start.as_bytes());
+        text.push(b'-');
+        for byte in count.to_be_bytes() {
+            text.extend([byte >> 4, byte & 0xf].map(|half| DIGITS[usize::from(half)]));
+        }
         HeaderValue::from_maybe_shared(bytes::Bytes::from(text)).unwrap_or_else(|_| HeaderValue::from_static("-"))
     }
 }

@@ -10,7 +10,7 @@ use super::middleware::X_REQUEST_ID;
 use super::problem::ApiError;
 use super::state::ApiState;
 use crate::session::{Session, Timestamp, Token};
-use crate::sessions::{ClientTraits, Freshness, InvalidReason, Presented, ValidSession, Validation};
+use crate::sessions::{ClientIp, ClientTraits, Freshness, InvalidReason, Presented, ValidSession, Validation};
 use crate::telemetry::{Actor, Cause};
 use crate::web::{self, Client, Credential, Origin, only};
 
@@ -98,11 +98,10 @@ impl Visitor {
         token: &str,
         purpose: Purpose,
     ) -> Result<Result<ValidSession, InvalidReason>, ApiError> {
-        let address = self.client.address.map(|address| address.to_string());
         let client = match purpose {
             Purpose::Use => ClientTraits {
                 fingerprint: only(&self.headers, &X_FINGERPRINT),
-                ip: address.as_deref(),
+                ip: self.client.address.map(ClientIp::Address),
                 user_agent: only(&self.headers, &USER_AGENT),
             },
             // Whoever holds the token may end its session.
@@ -184,10 +183,9 @@ pub(super) fn held_session(
     };
     let address = web::address(extensions, headers, &state.settings().trusted_proxies);
     state.throttle().admit(address, state.sessions().monotonic()).ok()?;
-    let address = address.map(|address| address.to_string());
     let client = ClientTraits {
         fingerprint: only(headers, &X_FINGERPRINT),
-        ip: address.as_deref(),
+        ip: address.map(ClientIp::Address),
         user_agent: only(headers, &USER_AGENT),
     };
     state.sessions().validate_held(&token, &client, is_fit)

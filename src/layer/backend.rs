@@ -226,9 +226,8 @@ impl Backend {
 
 /// By memory where that can tell, else by the store.
 async fn validated(sessions: &Sessions, token: &str, visit: &Visit, judge: Judge) -> Result<Option<Opened>, Error> {
-    let address = visit.address();
     let client = match judge {
-        Judge::Client => visit.traits(address.as_deref()),
+        Judge::Client => visit.traits(),
         Judge::Nobody => ClientTraits::default(),
     };
     if let Some(valid) = sessions.validate_held(token, &client, |_| true) {

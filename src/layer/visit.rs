@@ -7,7 +7,7 @@ use serde_json::value::to_raw_value;
 use super::backend::Backend;
 use super::options::{CrossSite, Options};
 use crate::session::JsonMap;
-use crate::sessions::ClientTraits;
+use crate::sessions::{ClientIp, ClientTraits};
 use crate::web::{self, Carried, Client, Origin, Scheme};
 
 const X_FINGERPRINT: HeaderName = HeaderName::from_static("x-fingerprint");
@@ -75,16 +75,11 @@ impl Visit {
         text(self.csrf_token.as_ref())
     }
 
-    /// The client's address, as text.
-    pub(super) fn address(&self) -> Option<String> {
-        self.address.map(|address| address.to_string())
-    }
-
-    /// What is known of the client; `address` as [`Visit::address`] gives it.
-    pub(super) fn traits<'a>(&'a self, address: Option<&'a str>) -> ClientTraits<'a> {
+    /// What is known of the client.
+    pub(super) fn traits(&self) -> ClientTraits<'_> {
         ClientTraits {
             fingerprint: self.fingerprint(),
-            ip: address,
+            ip: self.address.map(ClientIp::Address),
             user_agent: text(self.user_agent.as_ref()),
         }
     }
@@ -97,7 +92,10 @@ impl Visit {
     pub(super) fn metadata(&self) -> JsonMap {
         let agent = text(self.user_agent.as_ref());
         let agent = agent.map(|agent| agent.chars().take(MAX_USER_AGENT_CHARS).collect::<String>());
-        let notes = [("ip", self.address()), ("user_agent", agent)];
+        let notes = [
+            ("ip", self.address.map(|address| address.to_string())),
+            ("user_agent", agent),
+        ];
         let written = notes
             .into_iter()
             .filter_map(|(key, note)| Some((key.to_owned(), to_raw_value(&note?).ok()?)));

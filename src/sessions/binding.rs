@@ -1,11 +1,13 @@
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, RandomState};
+use std::net::IpAddr;
 
 use aws_lc_rs::constant_time;
 use parking_lot::Mutex;
 
 use super::issue::fingerprint_hash;
-use super::requests::{ClientTraits, InvalidReason};
+use super::requests::{ClientIp, ClientTraits, InvalidReason};
 use super::{Result, Sessions};
 use crate::session::{JsonMap, SecurityChange, Session};
 use crate::store::{Change, Snapshot};
@@ -120,16 +122,21 @@ impl Sessions {
             fingerprint,
         } = self.0.settings.binding;
         let mut differences = Vec::new();
-        for (what, policy, seen) in [("ip", ip, client.ip), ("user_agent", user_agent, client.user_agent)] {
-            if policy == BindingPolicy::Ignore || seen.is_none_or(|seen| is_noted_plainly(session, what, seen)) {
-                continue;
-            }
-            if let (Some(seen), Some(noted)) = (seen, noted(session, what))
-                && !is_same(what, &noted, seen)
-            {
-                let seen = Some(seen.chars().take(MAX_NOTED_CHARS).collect());
-                differences.push(Difference { what, policy, seen });
-            }
+        let mut differs = |what, policy, seen: String| {
+            let seen = Some(seen.chars().take(MAX_NOTED_CHARS).collect());
+            differences.push(Difference { what, policy, seen });
+        };
+        if ip != BindingPolicy::Ignore
+            && let Some(seen) = client.ip
+            && noted(session, "ip").is_some_and(|noted| !is_same_address(&noted, seen))
+        {
+            differs("ip", ip, seen.to_string());
+        }
+        if user_agent != BindingPolicy::Ignore
+            && let Some(seen) = client.user_agent
+            && noted(session, "user_agent").is_some_and(|noted| !is_same_text(&noted, seen))
+        {
+            differs("user_agent", user_agent, seen.to_owned());
         }
         if let (Some(given), Some(expected)) = (client.fingerprint, &session.fingerprint)
             && fingerprint != BindingPolicy::Ignore
@@ -179,23 +186,28 @@ impl Sessions {
 /// As many characters of a user agent as metadata keeps.
 const MAX_NOTED_CHARS: usize = 256;
 
-/// What the application noted of the client at log-in.
-fn noted(session: &Session, key: &str) -> Option<String> {
-    serde_json::from_str(session.metadata.text(key)?).ok()
-}
-
-/// Whether the very text was noted: seen without reading the JSON, for this is asked with almost every request.
-fn is_noted_plainly(session: &Session, key: &str, seen: &str) -> bool {
-    let noted = session.metadata.text(key).unwrap_or_default();
-    let text = noted.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
-    text == Some(seen) && !seen.contains('\\')
-}
-
-/// Addresses are the same however they are written; a user agent was cut when it was noted.
-fn is_same(what: &str, noted: &str, seen: &str) -> bool {
-    let address = |text: &str| text.parse::<std::net::IpAddr>().map(|address| address.to_canonical());
-    match (address(noted), address(seen)) {
-        (Ok(noted), Ok(seen)) if what == "ip" => noted == seen,
-        _ => noted.chars().eq(seen.chars().take(MAX_NOTED_CHARS)),
+/// What the application noted of the client at log-in. It is seldom copied, for it is asked for with almost every request.
+fn noted<'a>(session: &'a Session, key: &str) -> Option<Cow<'a, str>> {
+    let json = session.metadata.text(key)?;
+    let plain = json.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+    match plain.filter(|text| !text.contains('\\')) {
+        Some(text) => Some(Cow::Borrowed(text)),
+        None => serde_json::from_str(json).ok().map(Cow::Owned),
     }
+}
+
+/// Addresses are the same however they are written.
+fn is_same_address(noted: &str, seen: ClientIp<'_>) -> bool {
+    let canonical = |text: &str| text.parse::<IpAddr>().ok().map(|address| address.to_canonical());
+    match seen {
+        ClientIp::Address(seen) => canonical(noted) == Some(seen.to_canonical()),
+        ClientIp::Text(seen) => {
+            is_same_text(noted, seen) || canonical(noted).is_some_and(|noted| canonical(seen) == Some(noted))
+        }
+    }
+}
+
+/// What is long was cut when it was noted.
+fn is_same_text(noted: &str, seen: &str) -> bool {
+    noted == seen || noted.chars().eq(seen.chars().take(MAX_NOTED_CHARS))
 }

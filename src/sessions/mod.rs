@@ -30,8 +30,8 @@ pub use cache::CacheSettings;
 pub use error::Error;
 pub use events::{EventFeed, FeedItem};
 pub use requests::{
-    ClientTraits, Consistency, CreateRequest, Cursor, Freshness, InvalidReason, Issued, Page, PageRequest, Presented,
-    RotateRequest, ServerInfo, Stats, ValidSession, Validation,
+    ClientIp, ClientTraits, Consistency, CreateRequest, Cursor, Freshness, InvalidReason, Issued, Page, PageRequest,
+    Presented, RotateRequest, ServerInfo, Stats, ValidSession, Validation,
 };
 pub use stale::Seen;
 

@@ -1,3 +1,5 @@
+use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -103,9 +105,27 @@ pub struct ClientTraits<'a> {
     /// What identifies its device.
     pub fingerprint: Option<&'a str>,
     /// Its address.
-    pub ip: Option<&'a str>,
+    pub ip: Option<ClientIp<'a>>,
     /// Its user agent.
     pub user_agent: Option<&'a str>,
+}
+
+/// A client's address.
+#[derive(Debug, Clone, Copy)]
+pub enum ClientIp<'a> {
+    /// As the server saw it.
+    Address(IpAddr),
+    /// As an application wrote it.
+    Text(&'a str),
+}
+
+impl fmt::Display for ClientIp<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Text(text) => text.fmt(f),
+        }
+    }
 }
 
 /// The judgement of a token.

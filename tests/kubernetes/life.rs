@@ -121,13 +121,29 @@ async fn drain_waits_for_the_budget(release: &Release<'_>) {
     assert!(others.iter().all(|pod| !pods.iter().any(|old| name(old) == name(pod))));
 }
 
-/// The pod of a node of Redis that has slots and answers for them.
-async fn primary(release: &Release<'_>) -> String {
+/// The nodes of Redis in the eyes of each: its pod, and what `CLUSTER NODES` says there.
+async fn redis_nodes(release: &Release<'_>) -> Vec<(String, String)> {
     let selector = "app.kubernetes.io/component=redis";
-    let look = ". /scripts/common.sh; here cluster nodes | grep myself";
+    let look = ". /scripts/common.sh; here cluster nodes";
+    let mut all = Vec::new();
     for pod in release.namespace.list(&["pods", "--selector", selector]).await {
         let pod = name(&pod);
-        let node = release.namespace.kubectl(&["exec", &pod, "--", "sh", "-c", look]).await;
+        let nodes = release
+            .namespace
+            .try_kubectl(&["exec", &pod, "--", "sh", "-c", look])
+            .await;
+        all.push((pod, nodes.stdout));
+    }
+    all
+}
+
+/// The pod of a node of Redis that has slots and answers for them.
+async fn primary(release: &Release<'_>) -> String {
+    for (pod, nodes) in redis_nodes(release).await {
+        let node = nodes
+            .lines()
+            .find(|node| node.contains("myself"))
+            .expect("a node that knows itself");
         // id, address, flags, primary, ping, pong, epoch, link, and then the slots
         let fields: Vec<_> = node.split_whitespace().collect();
         if fields[2].contains("master") && fields.len() > 8 {
@@ -146,6 +162,7 @@ async fn a_redis_primary_that_goes_costs_a_while_and_no_session() {
     tokio::time::sleep(Duration::from_secs(5)).await;
     load.take();
     load.make_no_more();
+    let nodes_there = redis_nodes(&release).await.len();
     let primary = primary(&release).await;
     namespace.kubectl(&["delete", "pod", &primary]).await;
     eventually(STEP, "all sessions to be found again", async || {
@@ -158,6 +175,11 @@ async fn a_redis_primary_that_goes_costs_a_while_and_no_session() {
         .kubectl(&["wait", "--for=condition=Ready", &back, "--timeout=180s"])
         .await;
     let (report, all) = load.stop().await;
+    eventually(STEP, "nobody to remember whom its pod was before", async || {
+        let nodes = redis_nodes(&release).await;
+        nodes.iter().all(|(_, nodes)| nodes.lines().count() == nodes_there)
+    })
+    .await;
     eprintln!("{primary}, a primary of Redis, deleted: {report}");
     assert_eq!((all.lost, all.refused), (0, 0), "{all}");
     assert!(

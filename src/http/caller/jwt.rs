@@ -336,4 +336,4 @@ impl std::fmt::Debug for JwtVerifier {
 
 #[cfg(test)]
 #[path = "jwt_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -14,7 +14,7 @@ use crate::session::{ManualClock, Timestamp};
 const SECRET: &[u8] = b"a secret of at least thirty-two bytes";
 const NOW: u64 = 1_800_000_000;
 
-fn verifier(issuer: Option<&str>) -> JwtVerifier {
+pub(in crate::http::caller) fn verifier(issuer: Option<&str>) -> JwtVerifier {
     let settings = JwtSettings {
         audience: "cloakroom".to_owned(),
         issuer: issuer.map(str::to_owned),
@@ -192,14 +192,14 @@ async fn p8_every_secret_of_the_ring_verifies() {
 }
 
 /// A fresh key pair with its public JWK.
-struct Pair {
+pub(in crate::http::caller) struct Pair {
     algorithm: Algorithm,
     private: EncodingKey,
-    public: Jwk,
+    pub(in crate::http::caller) public: Jwk,
 }
 
 impl Pair {
-    fn new(algorithm: Algorithm, kid: &str) -> Self {
+    pub(in crate::http::caller) fn new(algorithm: Algorithm, kid: &str) -> Self {
         let (private, public) = match algorithm {
             Algorithm::RS256 => {
                 let der = rsa::KeyPair::generate(rsa::KeySize::Rsa2048).unwrap();
@@ -236,7 +236,7 @@ impl Pair {
         }
     }
 
-    fn sign(&self, kid: Option<&str>) -> String {
+    pub(in crate::http::caller) fn sign(&self, kid: Option<&str>) -> String {
         let mut header = Header::new(self.algorithm);
         header.kid = kid.map(str::to_owned);
         sign(&header, &good(), &self.private)

@@ -9,18 +9,28 @@ use tokio::time::{Instant, sleep, sleep_until};
 use super::jwks::KeySet;
 use super::jwt::JwtVerifier;
 
-/// How often the keys are fetched: a key that was withdrawn is refused within a minute.
-const URL_INTERVAL: Duration = Duration::from_secs(50);
-/// How often at the most requests with unknown keys have the keys fetched.
-const URL_MIN_INTERVAL: Duration = Duration::from_secs(10);
+const URL_PACE: Pace = Pace {
+    every: Duration::from_secs(50),
+    at_most_every: Duration::from_secs(10),
+    after_failure: Duration::from_secs(10),
+};
 /// How often a file is looked at.
 const FILE_INTERVAL: Duration = Duration::from_secs(2);
-/// How soon a failed fetch is tried again.
-const RETRY_INTERVAL: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 /// The largest key set that is read, in bytes.
 const MAX_BYTES: usize = 1024 * 1024;
+
+/// When keys are fetched from an address.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    /// The longest that a key which was withdrawn is still taken, but for the fetch itself.
+    every: Duration,
+    /// How often requests with unknown keys have the keys fetched.
+    at_most_every: Duration,
+    /// How soon a failed fetch is tried again.
+    after_failure: Duration,
+}
 
 /// Where the public keys of those who issue JWTs are to be had.
 #[derive(Debug, Clone)]
@@ -35,7 +45,7 @@ pub enum JwksSource {
 pub async fn refresh_jwks(source: JwksSource, verifier: Arc<JwtVerifier>) {
     match source {
         JwksSource::File(path) => follow_file(path, verifier).await,
-        JwksSource::Url(url) => follow_url(url, verifier).await,
+        JwksSource::Url(url) => follow_url(url, verifier, URL_PACE).await,
     }
 }
 
@@ -53,7 +63,7 @@ async fn follow_file(path: PathBuf, verifier: Arc<JwtVerifier>) {
     }
 }
 
-async fn follow_url(url: String, verifier: Arc<JwtVerifier>) {
+async fn follow_url(url: String, verifier: Arc<JwtVerifier>, pace: Pace) {
     let client = reqwest::Client::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .timeout(FETCH_TIMEOUT)
@@ -71,14 +81,18 @@ async fn follow_url(url: String, verifier: Arc<JwtVerifier>) {
     loop {
         let started = Instant::now();
         let fetched = fetch(&client, &url).await.and_then(|body| parse(&body));
-        let pause = if fetched.is_ok() { URL_INTERVAL } else { RETRY_INTERVAL };
+        let pause = if fetched.is_ok() {
+            pace.every
+        } else {
+            pace.after_failure
+        };
         accept(&verifier, fetched, "jwt.jwks_url");
         refresh.possible.store(false, Ordering::Release);
         refresh.done.send_modify(|count| *count += 1);
 
         // A wish that came meanwhile is fulfilled. From here on, unknown keys are refused at once.
         let _ = futures_util::FutureExt::now_or_never(refresh.wanted.notified());
-        sleep_until(started + URL_MIN_INTERVAL).await;
+        sleep_until(started + pace.at_most_every).await;
         refresh.possible.store(true, Ordering::Release);
         tokio::select! {
             () = sleep_until(started + pause) => {}

@@ -4,11 +4,13 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::routing::get;
+use jsonwebtoken::Algorithm;
 use parking_lot::Mutex;
 
-use super::super::jwt::{JwtSettings, JwtVerifier};
+use super::super::jwt::Refusal;
+use super::super::jwt::tests::{Pair, verifier};
+use super::super::scope::Scope;
 use super::*;
-use crate::session::SystemClock;
 
 const NO_KEYS: &str = r#"{"keys": []}"#;
 
@@ -37,14 +39,6 @@ impl Issuer {
     }
 }
 
-fn verifier() -> Arc<JwtVerifier> {
-    let settings = JwtSettings {
-        audience: "cloakroom".to_owned(),
-        issuer: None,
-    };
-    Arc::new(JwtVerifier::new(settings, Arc::new(SystemClock)))
-}
-
 #[tokio::test]
 async fn keys_are_fetched_at_the_start_and_size_and_status_are_checked() {
     let (issuer, url) = Issuer::start().await;
@@ -69,7 +63,7 @@ async fn keys_are_fetched_at_the_start_and_size_and_status_are_checked() {
 #[tokio::test]
 async fn the_task_fetches_and_tells_those_who_wait() {
     let (issuer, url) = Issuer::start().await;
-    let verifier = verifier();
+    let verifier = Arc::new(verifier(None));
     let mut done = verifier.refresh().done.subscribe();
     let task = tokio::spawn(refresh_jwks(JwksSource::Url(url), Arc::clone(&verifier)));
     tokio::time::timeout(Duration::from_secs(5), done.changed())
@@ -85,6 +79,51 @@ async fn the_task_fetches_and_tells_those_who_wait() {
 }
 
 #[tokio::test]
+async fn a_withdrawn_key_is_refused_within_a_minute_though_its_token_was_remembered() {
+    assert!(URL_PACE.every + FETCH_TIMEOUT < Duration::from_mins(1));
+    let (issuer, url) = Issuer::start().await;
+    let [kept, withdrawn] = ["kept", "withdrawn"].map(|kid| Pair::new(Algorithm::EdDSA, kid));
+    let publish = |pairs: &[&Pair]| {
+        let keys: Vec<_> = pairs.iter().map(|pair| &pair.public).collect();
+        issuer.answer.lock().1 = serde_json::json!({ "keys": keys }).to_string();
+    };
+    publish(&[&kept, &withdrawn]);
+    let verifier = Arc::new(verifier(None));
+    let pace = Pace {
+        every: Duration::from_millis(200),
+        at_most_every: Duration::from_millis(100),
+        after_failure: Duration::from_millis(100),
+    };
+    let task = tokio::spawn(follow_url(url, Arc::clone(&verifier), pace));
+    until(|| verifier.knows("withdrawn")).await;
+    let [still, no_more] = [kept.sign(Some("kept")), withdrawn.sign(Some("withdrawn"))];
+    // Another fetch of the same keys may come in between: it is all judged anew then.
+    until_accepted(&verifier, &no_more).await;
+
+    publish(&[&kept]);
+    until(|| !verifier.knows("withdrawn")).await;
+    assert_eq!(verifier.recall(&no_more), None, "it is remembered without its key");
+    assert_eq!(verifier.authenticate(&no_more).await, Err(Refusal::UnknownKey));
+    assert_eq!(verifier.authenticate(&still).await, Ok(Some(Scope::Write)));
+    task.abort();
+}
+
+/// Has a token judged until that is remembered.
+async fn until_accepted(verifier: &JwtVerifier, token: &str) {
+    let accepted = async {
+        loop {
+            assert_eq!(verifier.authenticate(token).await, Ok(Some(Scope::Write)));
+            if verifier.recall(token).is_some() {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), accepted)
+        .await
+        .expect("it is never remembered");
+}
+
+#[tokio::test]
 async fn a_changed_file_is_read_again_and_a_broken_one_changes_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("jwks.json");
@@ -95,7 +134,7 @@ async fn a_changed_file_is_read_again_and_a_broken_one_changes_nothing() {
         )
     };
     std::fs::write(&path, key("first")).unwrap();
-    let verifier = verifier();
+    let verifier = Arc::new(verifier(None));
     let task = tokio::spawn(refresh_jwks(JwksSource::File(path.clone()), Arc::clone(&verifier)));
     until(|| verifier.knows("first")).await;
     std::fs::write(&path, key("second")).unwrap();

@@ -13,7 +13,7 @@ use crate::http::rendered::Object;
 use crate::http::schema;
 use crate::http::stale;
 use crate::http::state::ApiState;
-use crate::sessions::{ClientTraits, Freshness, InvalidReason, Presented, Validation};
+use crate::sessions::{ClientIp, ClientTraits, Freshness, InvalidReason, Presented, Validation};
 
 /// A token to be judged.
 #[derive(Deserialize, ToSchema)]
@@ -87,7 +87,7 @@ pub(in crate::http) async fn judge(state: &ApiState, body: &ValidateBody) -> Res
         csrf_token: body.csrf_token.as_deref(),
         client: ClientTraits {
             fingerprint: body.fingerprint.as_deref(),
-            ip: body.ip.as_deref(),
+            ip: body.ip.as_deref().map(ClientIp::Text),
             user_agent: body.user_agent.as_deref(),
         },
         touch: body.touch.unwrap_or(true),
@@ -127,7 +127,7 @@ pub(in crate::http) fn held(state: &ApiState, body: &ValidateBody) -> Option<Obj
     let token = state.set_cookie().seal().open_or_bare(&body.token);
     let client = ClientTraits {
         fingerprint: body.fingerprint.as_deref(),
-        ip: body.ip.as_deref(),
+        ip: body.ip.as_deref().map(ClientIp::Text),
         user_agent: body.user_agent.as_deref(),
     };
     let valid = state.sessions().validate_held(&token, &client, |_| true)?;

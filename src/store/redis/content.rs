@@ -23,6 +23,10 @@ pub(super) struct Metadata(pub(super) JsonMap);
 /// A metadata value, to be written.
 struct Written<'a>(&'a RawValue);
 
+/// The name of a metadata value that was read.
+#[derive(Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
 /// The JSON of a metadata value that was read.
 struct Read<'a>(Cow<'a, str>);
 
@@ -68,10 +72,11 @@ impl<'de> Deserialize<'de> for Metadata {
 
             fn visit_map<A: MapAccess<'de>>(self, mut values: A) -> Result<Metadata, A::Error> {
                 let mut all = Vec::new();
-                while let Some((name, value)) = values.next_entry::<String, Read<'_>>()? {
+                while let Some((Name(name), value)) = values.next_entry::<Name<'_>, Read<'_>>()? {
                     all.push((name, value));
                 }
-                let texts = all.iter().map(|(name, Read(json))| (name.into(), &**json)).collect();
+                let texts = all.iter().map(|(name, Read(json))| (Cow::Borrowed(&**name), &**json));
+                let texts = texts.collect();
                 JsonMap::of_texts(texts).map(Metadata).map_err(A::Error::custom)
             }
         }

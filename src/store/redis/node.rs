@@ -183,7 +183,7 @@ impl Dialer {
 }
 
 /// A connection and its number, by which a broken one is told from its successor.
-struct Live {
+pub(super) struct Live {
     connection: MultiplexedConnection,
     number: u64,
 }
@@ -220,9 +220,19 @@ impl Node {
     /// Sends a command; a connection that failed is replaced for whoever comes next.
     pub(super) async fn send(&self, command: &Cmd) -> RedisResult<Value> {
         let live = self.connection().await?;
+        self.send_on(&live, command).await
+    }
+
+    /// As [`Node::send`], on the connection that stands.
+    pub(super) async fn send_on(&self, live: &Live, command: &Cmd) -> RedisResult<Value> {
         let mut connection = live.connection.clone();
         let outcome = connection.req_packed_command(command).await;
-        self.judge(&live, outcome)
+        self.judge(live, outcome)
+    }
+
+    /// The connection, where one stands.
+    pub(super) fn standing(&self) -> Option<Arc<Live>> {
+        self.live.load_full()
     }
 
     /// Sends a command to the target of a slot that is being moved.
@@ -281,11 +291,11 @@ impl Node {
     }
 
     async fn connection(&self) -> RedisResult<Arc<Live>> {
-        if let Some(live) = self.live.load_full() {
+        if let Some(live) = self.standing() {
             return Ok(live);
         }
         let _connecting = self.connecting.lock().await;
-        if let Some(live) = self.live.load_full() {
+        if let Some(live) = self.standing() {
             return Ok(live);
         }
         let connection = self.dialer.dial(&self.address).await?;

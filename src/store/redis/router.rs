@@ -59,14 +59,21 @@ pub(super) struct Call<'a> {
 
 impl Call<'_> {
     fn command(&self, by_source: bool) -> Cmd {
-        let mut command = Cmd::new();
-        if by_source {
-            command.arg("EVAL").arg(&self.script.source);
+        /// The command, the script, and how many keys there are.
+        const HEAD: usize = 3;
+        /// The most digits that the last one has.
+        const DIGITS: usize = 20;
+        let (name, script) = if by_source {
+            ("EVAL", &self.script.source)
         } else {
-            command.arg("EVALSHA").arg(&self.script.sha);
-        }
-        command.arg(self.keys.len());
-        for part in self.keys.iter().chain(self.arguments) {
+            ("EVALSHA", &self.script.sha)
+        };
+        let parts = || self.keys.iter().chain(self.arguments);
+        let bytes = parts().map(|part| part.len()).sum::<usize>();
+        let room = name.len() + script.len() + DIGITS + bytes;
+        let mut command = Cmd::with_capacity(HEAD + parts().count(), room);
+        command.arg(name).arg(script).arg(self.keys.len());
+        for part in parts() {
             command.arg(*part);
         }
         command
@@ -120,13 +127,20 @@ impl Router {
         let mut command = call.command(false);
         let mut target: Option<(Arc<Node>, bool)> = None;
         let mut pause = PAUSE.0;
-        let mut reconnected = false;
+        let (mut reconnected, mut is_first) = (false, true);
         loop {
             let (node, asking) = match target.take() {
                 Some(target) => target,
                 None => (self.node_of(call.slot, deadline).await?, false),
             };
-            let error = match self.send(&node, &command, asking, call.durable, deadline).await {
+            // On a connection that stands, the first try keeps the deadline by itself: it ends with the response timeout.
+            let standing = node.standing().filter(|_| is_first && !call.durable);
+            is_first = false;
+            let sent = match standing {
+                Some(connection) => node.send_on(&connection, &command).await.map(|value| (value, None)),
+                None => self.send(&node, &command, asking, call.durable, deadline).await,
+            };
+            let error = match sent {
                 Ok((value, durable)) => {
                     // After a lost connection, WAIT speaks of a connection that may have written nothing.
                     let durable = durable.map(|reached| reached && !reconnected);

@@ -22,6 +22,16 @@ forget_former() {
   done
 }
 
+# Forgets in this node's own view whom the others were before: once every pod is there by its name and well, whoever fails
+# and holds nothing is nobody. All do so within seconds, so that nobody is told of them again.
+forget_lost() {
+  nodes=$(here cluster nodes)
+  names=$(echo "$nodes" | awk '$3 !~ /fail|handshake|noaddr/ {split($2, at, ","); if (at[2] != "") print at[2]}' | sort -u | grep -c .)
+  [ "$names" = "$NODES" ] || return 0
+  echo "$nodes" | awk '$3 ~ /fail|noaddr/ && NF <= 8 {print $1}' |
+    while read -r lost; do here cluster forget "$lost" >/dev/null; done
+}
+
 # Becomes a replica of the primary that has the fewest.
 follow() {
   primaries 127.0.0.1 | while read -r primary _; do
@@ -45,7 +55,10 @@ while :; do
     sleep 1
   else
     # Before the cluster is made, its making has to do this.
-    if stands 127.0.0.1; then meet; fi
+    if stands 127.0.0.1; then
+      meet
+      forget_lost
+    fi
     sleep 10
   fi
 done
