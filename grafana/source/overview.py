@@ -52,7 +52,7 @@ ROWS = [
               Query(counted("cloakroom_sessions", "class"), "{{class}}"), stacked=True, minimum=0, width=12),
         Panel("Creations, and what is normal", "Sessions created a second, over three minutes, and the normal band.", "ops",
               *band("creations", "creations"), minimum=0,
-              runbooks=["CloakroomCreationsAboveNormal", "CloakroomCreationsBelowNormal"]),
+              runbooks=["CloakroomCreationsDropped", "CloakroomCreationsAboveNormal", "CloakroomCreationsBelowNormal"]),
         Panel("Creations by class", "Sessions created a second.", "ops",
               Query(per_second("cloakroom_sessions_created_total", "class"), "{{class}}"), stacked=True, minimum=0),
         Panel("Ends by reason", "Sessions ended a second. `all` is everybody at once, `expired` the sweep's.", "ops",
@@ -81,7 +81,7 @@ ROWS = [
         Panel("Reads by where the answer came from", "From memory (l1), from another request's read (joined), from Redis "
               "(store), or from Redis because the caller asked for it (strong). Per second.", "ops",
               Query(per_second("cloakroom_reads_total", "source"), "{{source}}"), stacked=True, minimum=0),
-        Panel("Invalidation delay", "From the store's answer to a change until its invalidation was heard.", "s",
+        Panel("Invalidation delay", "From a change's request to the store until the server that made it heard its invalidation.", "s",
               *quantiles("cloakroom_invalidation_delay_seconds", "", FLEET, 0.5, 0.99), minimum=0,
               runbooks=["CloakroomInvalidationsLate"]),
         Panel("Observed staleness", "How long memory went on answering with a state after the primary had another, in the "

@@ -213,7 +213,7 @@ fn lifetime(text: &str) -> Result<Period, String> {
 #[derive(Args, Clone, Debug)]
 pub struct ClientFlags {
     /// Address of the service
-    #[arg(long, default_value = "http://127.0.0.1:8080")]
+    #[arg(long, env = "CLOAKROOM_URL", default_value = "http://127.0.0.1:8080")]
     pub url: String,
     /// Token (JWT) of the caller; better given in the environment, where other users do not see it
     #[arg(long, env = "CLOAKROOM_TOKEN", hide_env_values = true, value_name = "JWT")]

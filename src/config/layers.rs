@@ -16,8 +16,8 @@ pub(super) const ENV_PREFIX: &str = "CLOAKROOM_";
 /// Names the settings file.
 const ENV_CONFIG: &str = "CLOAKROOM_CONFIG";
 
-/// Variables of ours that are no settings: the file, and the credential of the client commands.
-const ENV_OTHER: [&str; 2] = [ENV_CONFIG, "CLOAKROOM_TOKEN"];
+/// Variables of ours that are no settings: the file, and the address and the credential of the client commands.
+const ENV_OTHER: [&str; 3] = [ENV_CONFIG, "CLOAKROOM_TOKEN", "CLOAKROOM_URL"];
 
 /// A setting given by a flag.
 #[derive(Clone, PartialEq, Eq)]

@@ -191,7 +191,7 @@ impl<'a> Delivery<'a> {
             if self.disabled.load(Ordering::Relaxed) {
                 sleep(PROBE.min(self.webhook.retry_for.max(PAUSE.0))).await;
             } else {
-                sleep(self.spread(pause.max(asked.unwrap_or_default()))).await;
+                sleep(self.spread(pause).max(asked.unwrap_or_default())).await;
                 pause = (pause * 2).min(PAUSE.1);
             }
         }

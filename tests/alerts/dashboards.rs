@@ -1,4 +1,9 @@
 //! The dashboards as files: what Grafana's own linter asks of a dashboard, and what people do.
+//!
+//! The linter (`dashboard-linter lint --strict`) is a program of its own; each of its rules is held here by name of what it
+//! asks: a templated data source and job, panels with that data source, title, description and unit, queries that keep to
+//! the job, `$__rate_interval`, counters only as rates, variables that are asked again when the time changes. What it asks
+//! about `instance` is asked here of `pod`: `grafana/dashboards/.lint` says so to the linter.
 
 use std::collections::BTreeSet;
 
@@ -82,7 +87,8 @@ fn data_source_namespace_job_and_pod_are_chosen_at_the_top() {
             names.is_superset(&BTreeSet::from(["datasource", "namespace", "job"])),
             "{name}: {names:?}"
         );
-        assert!(name == "overview" || names.contains("pod"), "{name}: {names:?}");
+        // The overview's counts come from the leader alone, and its bands from all servers: there is no pod to choose.
+        assert_eq!(names.contains("pod"), name == "internals", "{name}: {names:?}");
         for variable in variables.iter().filter(|variable| variable["name"] != "datasource") {
             assert_eq!(variable["datasource"]["uid"], "${datasource}", "{name}");
             assert!(
@@ -152,6 +158,36 @@ fn every_query_keeps_to_what_was_chosen_and_to_the_interval_of_the_scrapes() {
             assert_eq!(window, "$__rate_interval", "{place}");
         }
     }
+}
+
+/// What the linter calls `target-counter-agg-rule` and `target-histogram-rule`. A counter says nothing by its height.
+#[test]
+fn counters_are_shown_as_rates_and_histograms_as_quantiles() {
+    let mut seen = 0;
+    for Target {
+        dashboard,
+        panel,
+        expression,
+        ..
+    } in targets()
+    {
+        for (at, _) in expression.match_indices("cloakroom_") {
+            let (before, metric) = expression.split_at(at);
+            let name = metric.split('{').next().unwrap();
+            let place = format!("{dashboard}: {panel}: {expression}");
+            if name.ends_with("_total") || name.ends_with("_bucket") || name.ends_with("_count") {
+                assert!(before.ends_with("rate(") || before.ends_with("increase("), "{place}");
+                seen += 1;
+            }
+            if name.ends_with("_bucket") {
+                assert!(
+                    expression.contains("histogram_quantile(") && expression.contains("le"),
+                    "{place}"
+                );
+            }
+        }
+    }
+    assert!(seen > 60, "{seen}");
 }
 
 #[test]

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::history::Habit;
 use crate::support::fleet::{Fleet, Replica};
+use crate::support::wait::eventually;
 
 /// A pause between two rounds.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -39,6 +40,8 @@ pub(crate) const HABITS: [Habit; 6] = [
     },
 ];
 
+/// How long a log-in may take on a busy machine, asked again where it was refused.
+const LOGGED_IN: Duration = Duration::from_mins(1);
 /// How many sessions there are at first.
 pub(crate) const SESSIONS: u32 = 400;
 
@@ -64,9 +67,13 @@ impl<'a> Load<'a> {
             .fleet
             .crowd(count as usize, async |replica, number| {
                 let class = ["normal", "remember_me", "sensitive"][number % 3];
-                replica
-                    .create(json!({"user_id": format!("user-{number}"), "class": class}))
-                    .await
+                let body = json!({"user_id": format!("user-{number}"), "class": class});
+                // A busy machine answers some late: those are asked again.
+                eventually(LOGGED_IN, "a session to be created", async || {
+                    let answer = replica.try_call("POST", "/v1/sessions", Some(&body)).await.ok()?;
+                    (answer.status == 201).then(|| answer.issued())
+                })
+                .await
             })
             .await;
         self.sessions.lock().extend(made);
@@ -140,7 +147,7 @@ impl<'a> Load<'a> {
             let answer = replica
                 .try_call("POST", &format!("{path}/rotate"), Some(&json!({})))
                 .await?;
-            if answer.status == 200 {
+            if answer.status == 201 {
                 let mut sessions = self.sessions.lock();
                 sessions.retain(|(known, _)| *known != path);
                 sessions.push(answer.issued());

@@ -14,6 +14,7 @@ mod live;
 mod load;
 mod monitoring;
 mod rules;
+mod runbooks;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -1,123 +1,22 @@
 //! Webhooks of a real fleet: signed as the reference library verifies, repeated, resumed by the next leader.
 
-use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, Ordering};
 
-use axum::Router;
-use axum::body::Bytes;
-use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
-use axum::routing::any;
-use parking_lot::Mutex;
-use serde_json::{Value, json};
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use serde_json::json;
 
+use crate::receiver::{Delivery, Receiver};
 use crate::support::fleet::{Answer, Fleet, Replica};
 use crate::support::listener::Listener;
 use crate::support::redis_cluster::shared_cluster;
 use crate::support::wait::{SOON, eventually};
 
-const NEW: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+pub(crate) const NEW: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const OLD: &str = "whsec_b2xkLWtleS1vbGQta2V5LW9sZC1rZXkt";
 /// Names a directory with the npm package `standardwebhooks`; `tests/run` sets it.
 const MODULES: &str = "CLOAKROOM_TEST_STANDARD_WEBHOOKS";
 
-/// A delivery as it came.
-#[derive(Clone, Debug)]
-struct Delivery {
-    headers: BTreeMap<String, String>,
-    body: String,
-}
-
-impl Delivery {
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap()
-    }
-
-    fn is(&self, kind: &str, session: &str) -> bool {
-        let body = self.json();
-        body["type"] == kind && body["data"]["session_id"] == session
-    }
-}
-
-struct Inner {
-    status: AtomicU16,
-    taken: Mutex<Vec<Delivery>>,
-    refused: Mutex<Vec<Delivery>>,
-}
-
-/// An endpoint that takes deliveries, or does not.
-struct Receiver {
-    url: String,
-    inner: Arc<Inner>,
-    task: JoinHandle<()>,
-}
-
-impl Receiver {
-    async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/hook", listener.local_addr().unwrap());
-        let inner = Arc::new(Inner {
-            status: AtomicU16::new(204),
-            taken: Mutex::default(),
-            refused: Mutex::default(),
-        });
-        let router = Router::new().route("/hook", any(take)).with_state(Arc::clone(&inner));
-        let task = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { url, inner, task }
-    }
-
-    fn answer(&self, status: u16) {
-        self.inner.status.store(status, Ordering::SeqCst);
-    }
-
-    fn taken(&self) -> Vec<Delivery> {
-        self.inner.taken.lock().clone()
-    }
-
-    fn refused(&self) -> usize {
-        self.inner.refused.lock().len()
-    }
-
-    async fn delivery(&self, kind: &str, session: &str) -> Delivery {
-        let what = format!("session.{kind} of {session}");
-        let kind = format!("session.{kind}");
-        eventually(SOON, &what, async || {
-            self.taken().into_iter().find(|delivery| delivery.is(&kind, session))
-        })
-        .await
-    }
-}
-
-impl Drop for Receiver {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-async fn take(State(inner): State<Arc<Inner>>, headers: HeaderMap, body: Bytes) -> StatusCode {
-    let headers = headers
-        .iter()
-        .map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()));
-    let delivery = Delivery {
-        headers: headers.collect(),
-        body: String::from_utf8(body.to_vec()).unwrap(),
-    };
-    let status = StatusCode::from_u16(inner.status.load(Ordering::SeqCst)).unwrap();
-    let list = if status.is_success() {
-        &inner.taken
-    } else {
-        &inner.refused
-    };
-    list.lock().push(delivery);
-    status
-}
-
-async fn fleet(receiver: &Receiver, more: &[(&str, &str)]) -> Fleet {
+pub(crate) async fn fleet(receiver: &Receiver, more: &[(&str, &str)]) -> Fleet {
     let secrets = format!("{NEW},{OLD}");
     let settings = [
         ("webhooks.shop.url", receiver.url.as_str()),
@@ -134,7 +33,7 @@ async fn fleet(receiver: &Receiver, more: &[(&str, &str)]) -> Fleet {
     fleet
 }
 
-fn leader(fleet: &Fleet) -> Option<usize> {
+pub(crate) fn leader(fleet: &Fleet) -> Option<usize> {
     let delivers = |replica: &Replica| {
         let lines = replica.program.log();
         lines
@@ -144,12 +43,12 @@ fn leader(fleet: &Fleet) -> Option<usize> {
     fleet.replicas.iter().position(delivers)
 }
 
-fn id_of(path: &str) -> &str {
+pub(crate) fn id_of(path: &str) -> &str {
     path.rsplit('/').next().unwrap()
 }
 
 /// By the library that defines the standard.
-fn verified(delivery: &Delivery, secret: &str) -> Option<bool> {
+pub(crate) fn verified(delivery: &Delivery, secret: &str) -> Option<bool> {
     let modules = std::env::var_os(MODULES)?;
     let script = format!(
         "const {{Webhook}} = require('{}'); const d = JSON.parse(require('fs').readFileSync(0)); \
@@ -287,13 +186,13 @@ async fn what_a_dead_endpoint_missed_comes_when_it_is_back_and_the_next_leader_g
 
     // Refused, then taken, under the same id.
     receiver.answer(500);
-    let before = receiver.refused();
+    let before = receiver.refusals().len();
     let (path, _) = fleet.at(first).create(json!({})).await;
     fleet.at(first).delete(&path).await.expect(204);
-    eventually(SOON, "a second try", async || receiver.refused() >= before + 2).await;
+    eventually(SOON, "a second try", async || receiver.refusals().len() >= before + 2).await;
     receiver.answer(204);
     let delivered = receiver.delivery("created", id_of(&path)).await;
-    let refusals = receiver.inner.refused.lock().clone();
+    let refusals = receiver.refusals();
     let tried = refusals
         .iter()
         .find(|refused| refused.is("session.created", id_of(&path)))

@@ -160,6 +160,7 @@ fn names_that_kubernetes_injects_are_passed_over() {
         ("CLOAKROOM_REDIS_SERVICE_HOST", "10.96.0.2"),
         ("CLOAKROOM_REDIS_PORT_6379_TCP", "tcp://10.96.0.2:6379"),
         ("CLOAKROOM_TOKEN", "eyJ"),
+        ("CLOAKROOM_URL", "http://127.0.0.1:8080"),
     ]));
     assert!(loaded.unwrap().rows.iter().all(|row| row.origin == Origin::Default));
 }
