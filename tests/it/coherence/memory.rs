@@ -66,7 +66,7 @@ async fn s53_a_scan_leaves_memory_flat() {
     let wanted: Option<usize> = std::env::var("CLOAKROOM_SCAN_SESSIONS")
         .ok()
         .map(|number| number.parse().expect("a number of sessions"));
-    let patience = wanted.map_or(Duration::from_secs(15), |_| Duration::from_secs(3600));
+    let patience = wanted.map_or(Duration::from_secs(15), |_| Duration::from_hours(1));
     let small = CacheSettings {
         max_entries: MOST,
         max_bytes: 4 << 20,
