@@ -43,8 +43,9 @@ fn nothing_was_lost(what: &str, report: &Report) {
 async fn scaling_rolling_and_upgrading_lose_no_request_and_no_session() {
     let namespace = Cluster::get().namespace("fleet").await;
     let stays = r#"tolerations=[{"key": "node.kubernetes.io/unschedulable", "operator": "Exists"}]"#;
-    let label = "podLabels.drained=yes,replicaCount=1";
-    let values = [BUNDLED, &["--set", label, "--set-json", stays]].concat();
+    // Ten must fit onto a node of two cores, beside what other tests have there.
+    let small = "podLabels.drained=yes,replicaCount=1,resources.requests.cpu=20m";
+    let values = [BUNDLED, &["--set", small, "--set-json", stays]].concat();
     let release = namespace.install("cloakroom", &values).await;
     let load = Load::start(release.caller("sessions:admin").await).await;
     scale(&release, "10").await;
