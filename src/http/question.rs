@@ -8,7 +8,7 @@ use super::problem::ApiError;
 use super::state::ApiState;
 use super::visitor::{is_recent, proves_origin};
 use crate::sessions::ValidSession;
-use crate::web::Client;
+use crate::web::{Client, Origin};
 
 const X_FORWARDED_METHOD: HeaderName = HeaderName::from_static("x-forwarded-method");
 const X_ORIGINAL_METHOD: HeaderName = HeaderName::from_static("x-original-method");
@@ -146,15 +146,11 @@ impl<'a> PlainQuestion<'a> {
             || match Asked::by_headers(request.headers, request.method) {
                 Asked::Get | Asked::Safe => true,
                 Asked::Unsaid => false,
-                Asked::Unsafe => {
-                    let client = Client::of(
-                        request.extensions,
-                        request.headers,
-                        request.uri,
-                        &state.settings().trusted_proxies,
-                    );
-                    proves_origin(state, request.headers, &client, valid)
-                }
+                Asked::Unsafe => proves_origin(state, request.headers, valid, || {
+                    let trusted = &state.settings().trusted_proxies;
+                    let client = Client::of(request.extensions, request.headers, request.uri, trusted);
+                    Origin::of(request.headers, &client) == Origin::Own
+                }),
             };
         proves_origin && self.demands.check(valid).is_ok()
     }

@@ -125,7 +125,7 @@ impl Visitor {
 
     /// That the request comes from our own pages: by the browser's word, or by the session's CSRF token (S36).
     pub(super) fn check_origin(&self, state: &ApiState, valid: &ValidSession) -> Result<(), ApiError> {
-        if proves_origin(state, &self.headers, &self.client, valid) {
+        if proves_origin(state, &self.headers, valid, || self.is_same_origin()) {
             Ok(())
         } else {
             Err(ApiError::CsrfMismatch)
@@ -163,11 +163,17 @@ impl Visitor {
     }
 }
 
-/// Whether a request with this session comes from our own pages.
-pub(super) fn proves_origin(state: &ApiState, headers: &HeaderMap, client: &Client, valid: &ValidSession) -> bool {
+/// Whether a request with this session comes from our own pages: by its CSRF token, and where that does not tell by
+/// `is_same_origin`, which takes more looking.
+pub(super) fn proves_origin(
+    state: &ApiState,
+    headers: &HeaderMap,
+    valid: &ValidSession,
+    is_same_origin: impl FnOnce() -> bool,
+) -> bool {
     let ids = [valid.presented, valid.session.id];
     let knows_token = |given| ids.iter().any(|id| state.sessions().verify_csrf(id, given));
-    Origin::of(headers, client) == Origin::Own || only(headers, &X_CSRF_TOKEN).is_some_and(knows_token)
+    only(headers, &X_CSRF_TOKEN).is_some_and(knows_token) || is_same_origin()
 }
 
 /// As [`Visitor::session`] where memory alone can tell that there is one, and it is fit for what is asked; nothing where
