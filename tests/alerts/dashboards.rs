@@ -1,15 +1,17 @@
 //! The dashboards as files: what Grafana's own linter asks of a dashboard, and what people do.
 //!
-//! The linter (`dashboard-linter lint --strict`) is a program of its own; each of its rules is held here by name of what it
-//! asks: a templated data source and job, panels with that data source, title, description and unit, queries that keep to
+//! The linter (`dashboard-linter lint --strict`) is a program of its own, which `tests/run` builds. Each of its rules is held
+//! here too, by name of what it asks, for who has no Go at hand: a templated data source and job, panels with that data source, title, description and unit, queries that keep to
 //! the job, `$__rate_interval`, counters only as rates, variables that are asked again when the time changes. What it asks
 //! about `instance` is asked here of `pod`: `grafana/dashboards/.lint` says so to the linter.
 
 use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::Command;
 
 use serde_json::Value;
 
-use crate::{files, text_of};
+use crate::{files, root, succeed, text_of};
 
 /// A query of a panel.
 pub(crate) struct Target {
@@ -30,6 +32,33 @@ pub(crate) fn all() -> Vec<(String, Value)> {
             (name, serde_json::from_str(&text_of(path)).unwrap())
         })
         .collect()
+}
+
+/// The linter itself, where `CLOAKROOM_TEST_DASHBOARD_LINTER` names it; without it this says so and passes.
+#[test]
+fn grafanas_own_linter_finds_nothing() {
+    let Some(linter) = std::env::var_os("CLOAKROOM_TEST_DASHBOARD_LINTER") else {
+        eprintln!("passed over: CLOAKROOM_TEST_DASHBOARD_LINTER names no dashboard-linter");
+        return;
+    };
+    let lint = |path: &Path| {
+        let mut command = Command::new(&linter);
+        command.args(["lint", "--strict"]).arg(path);
+        command
+    };
+    for path in files("grafana/dashboards", ".json") {
+        succeed(&mut lint(&path));
+    }
+
+    // One that has something to be found.
+    let directory = tempfile::tempdir().unwrap();
+    let (_, mut dashboard) = all().swap_remove(0);
+    dashboard["editable"] = true.into();
+    let path = directory.path().join("editable.json");
+    std::fs::write(&path, dashboard.to_string()).unwrap();
+    std::fs::copy(root().join("grafana/dashboards/.lint"), directory.path().join(".lint")).unwrap();
+    let output = lint(&path).output().unwrap();
+    assert!(!output.status.success(), "an editable dashboard passed: {output:?}");
 }
 
 fn panels(dashboard: &Value) -> impl Iterator<Item = &Value> {
