@@ -70,7 +70,12 @@ pub(crate) async fn every_question_has_an_answer(monitoring: &Monitoring) {
 fn shell(line: &str, environment: &[(&str, String)]) -> Output {
     let programs = Path::new(env!("CARGO_BIN_EXE_cloakroom")).parent().unwrap().display();
     let path = format!("{programs}:{}", std::env::var("PATH").unwrap());
-    Command::new("timeout")
+    let mut command = Command::new("timeout");
+    // What names the tools of the tests is no setting, and the program says so.
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CLOAKROOM_TEST_")) {
+        command.env_remove(name);
+    }
+    command
         .args([PATIENCE, "bash", "-o", "pipefail", "-c", line])
         .env("PATH", path)
         .envs(environment.iter().map(|(name, value)| (name, value)))
