@@ -172,7 +172,7 @@ pub(super) fn proves_origin(
     is_same_origin: impl FnOnce() -> bool,
 ) -> bool {
     let ids = [valid.presented, valid.session.id];
-    let knows_token = |given| ids.iter().any(|id| state.sessions().verify_csrf(id, given));
+    let knows_token = |given| state.sessions().proves_page(ids, given);
     only(headers, &X_CSRF_TOKEN).is_some_and(knows_token) || is_same_origin()
 }
 

@@ -216,10 +216,7 @@ impl Backend {
     pub(super) fn verify_csrf(&self, opened: &Opened, given: &str) -> bool {
         match self {
             Self::ClientSide(_) => ClientSide::verify_csrf(opened, given),
-            Self::Shared(sessions) => {
-                let ids = [opened.session.id, opened.presented];
-                ids.iter().any(|id| sessions.verify_csrf(id, given))
-            }
+            Self::Shared(sessions) => sessions.proves_page([opened.session.id, opened.presented], given),
         }
     }
 }

@@ -65,7 +65,7 @@ impl Sessions {
         }
         if presented
             .csrf_token
-            .is_some_and(|given| !self.csrf_matches(&snapshot, id, given))
+            .is_some_and(|given| !self.proves_page([id, snapshot.session.id], given))
         {
             return Ok(Validation::Invalid(InvalidReason::CsrfMismatch));
         }
@@ -99,9 +99,10 @@ impl Sessions {
         self.0.store.keyring().verify_csrf(id, given)
     }
 
-    /// Within the grace of a rotation, a page made with the former token goes on working, and so does its CSRF token.
-    fn csrf_matches(&self, snapshot: &Snapshot, presented: SessionId, given: &str) -> bool {
-        self.verify_csrf(&presented, given) || self.verify_csrf(&snapshot.session.id, given)
+    /// Compares a CSRF token with those of a session under the id that was presented and the one that it has now: within
+    /// the grace of a rotation, a page made with the former token goes on working, and so does its CSRF token.
+    pub(crate) fn proves_page(&self, ids: [SessionId; 2], given: &str) -> bool {
+        ids.iter().any(|id| self.verify_csrf(id, given))
     }
 
     /// The first use of a rotated session's new token starts the grace of the former one. Where the store cannot take

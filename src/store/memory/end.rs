@@ -69,6 +69,8 @@ impl State {
     }
 
     pub(super) fn sweep(&mut self, limit: u32) -> Step {
+        let now = self.now;
+        self.ends.retain(|_, (_, until)| now < *until);
         let oldest = self.first_due().map_or(self.now, |(expires_at, _)| expires_at);
         let mut step = Step {
             now: self.now,

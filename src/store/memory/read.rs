@@ -95,8 +95,10 @@ impl State {
     /// Notes among a user's activities that a session ended.
     pub(super) fn note_end(&mut self, user: &UserId, end: Activity) {
         let now = self.now;
-        self.ends.retain(|_, (_, until)| now < *until);
         let (ends, until) = self.ends.entry(user.clone()).or_default();
+        if *until <= now {
+            ends.clear();
+        }
         ends.push_front(end);
         ends.truncate(MAX_ACTIVITIES);
         *until = now.plus(ACTIVITIES_KEPT);
