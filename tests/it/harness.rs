@@ -62,8 +62,7 @@ async fn slot_moves_in_steps() {
     let cluster = RedisCluster::start(ClusterOptions::default()).await;
     let slot = cluster.slot_of("{a7}").await;
     let source = cluster.primary_of_slot(slot).await;
-    let primaries = cluster.primaries().await;
-    let target = primaries.into_iter().find(|node| node.id != source.id).unwrap();
+    let target = cluster.another_primary(source).await;
     source.command(&["SET", "{a7}:one", "1"]).await;
     source.command(&["SET", "{a7}:two", "2"]).await;
 
@@ -274,12 +273,7 @@ async fn cluster_speaks_tls_and_knows_its_users() {
     let slot = cluster.slot_of("coat").await;
     let source = cluster.primary_of_slot(slot).await;
     source.command(&["SET", "coat", "blue"]).await;
-    let target = cluster
-        .primaries()
-        .await
-        .into_iter()
-        .find(|node| node.id != source.id)
-        .unwrap();
+    let target = cluster.another_primary(source).await;
     cluster.move_slot(slot, target).await;
     assert_eq!(target.ask::<String>(&["GET", "coat"]).await, "blue");
 }

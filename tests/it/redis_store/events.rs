@@ -106,12 +106,7 @@ async fn a_listener_misses_nothing_over_a_slot_move_and_a_failover() {
         .slot_of(&format!("{{{}}}", store.keyring().bucket_of(&user("user 5"))))
         .await;
     let source = cluster.primary_of_slot(slot).await;
-    let target = cluster
-        .primaries()
-        .await
-        .into_iter()
-        .find(|node| node.id != source.id)
-        .unwrap();
+    let target = cluster.another_primary(source).await;
     cluster.move_slot(slot, target).await;
     eventually(SOON, "the stream to end with the slot's move", async || {
         *listener.resumed.lock() >= 1

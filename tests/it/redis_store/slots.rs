@@ -23,8 +23,7 @@ async fn slot_and_target<'a>(cluster: &'a RedisCluster, store: &RedisStore, owne
         .slot_of(&format!("{{{}}}", store.keyring().bucket_of(owner)))
         .await;
     let source = cluster.primary_of_slot(slot).await;
-    let primaries = cluster.primaries().await;
-    let target = primaries.into_iter().find(|node| node.id != source.id).unwrap();
+    let target = cluster.another_primary(source).await;
     (slot, target)
 }
 

@@ -16,16 +16,9 @@ async fn a_script_that_runs_twice_counts_once() {
         for node in cluster.nodes() {
             node.proxy().cut_before_reply(format!("{prefix}:"), 1);
         }
-        let hits = || {
-            cluster
-                .nodes()
-                .iter()
-                .map(|node| node.proxy().counts().requests_hit)
-                .sum::<u64>()
-        };
-        let before = hits();
+        let before = cluster.requests_hit();
         let outcome = scene.run(&store).await;
-        assert!(hits() > before, "{call:?} sent nothing");
+        assert!(cluster.requests_hit() > before, "{call:?} sent nothing");
         for node in cluster.nodes() {
             node.proxy().clear();
         }

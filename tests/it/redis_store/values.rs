@@ -158,12 +158,7 @@ async fn t27_values_go_on_while_their_slot_moves() {
     };
     let slot = cluster.slot_of(key).await;
     let source = cluster.primary_of_slot(slot).await;
-    let target = cluster
-        .primaries()
-        .await
-        .into_iter()
-        .find(|node| node.id != source.id)
-        .unwrap();
+    let target = cluster.another_primary(source).await;
 
     let replicas = Arc::new(replicas);
     let (stop, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
@@ -292,14 +287,7 @@ async fn t27_a_look_or_a_value_that_is_sent_twice_counts_once() {
             node.proxy().cut_before_reply(format!("{}:", replicas.prefix), 1);
         }
     };
-    let hits = || {
-        cluster
-            .nodes()
-            .iter()
-            .map(|node| node.proxy().counts().requests_hit)
-            .sum::<u64>()
-    };
-    let before = hits();
+    let before = cluster.requests_hit();
     let started = Instant::now();
     cut();
     // The look's answer is lost; and then that of what was computed.
@@ -312,7 +300,7 @@ async fn t27_a_look_or_a_value_that_is_sent_twice_counts_once() {
     for node in cluster.nodes() {
         node.proxy().clear();
     }
-    assert!(hits() >= before + 2, "nothing was cut");
+    assert!(cluster.requests_hit() >= before + 2, "nothing was cut");
     assert_eq!(value, "once");
     assert_eq!(replicas.ask(1, "report", LONG, "again").await, "once");
     assert!(

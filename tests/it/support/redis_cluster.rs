@@ -169,6 +169,17 @@ impl RedisCluster {
         primaries
     }
 
+    /// A primary beside this one.
+    pub(crate) async fn another_primary(&self, than: &ClusterNode) -> &ClusterNode {
+        let mut primaries = self.primaries().await.into_iter();
+        primaries.find(|node| node.id != than.id).expect("several primaries")
+    }
+
+    /// How many requests met what the nodes' proxies were told to do.
+    pub(crate) fn requests_hit(&self) -> u64 {
+        self.nodes.iter().map(|node| node.proxy().counts().requests_hit).sum()
+    }
+
     /// Lets `replica` take over from its primary, which agrees: nothing is lost.
     pub(crate) async fn failover(&self, replica: &ClusterNode) {
         let primary = self.replica_of(replica).await.expect("a replica");
