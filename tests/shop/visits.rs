@@ -94,14 +94,27 @@ async fn until_stored(file: &Path, remember: bool) {
     .await;
 }
 
+/// The same user logged in with two browsers, on different replicas.
+async fn two_devices<'a>(
+    driver: &'a Driver,
+    replicas: &Replicas,
+    profiles: &[tempfile::TempDir; 2],
+) -> [Browser<'a>; 2] {
+    let [here, there] = [
+        driver.browser(profiles[0].path()).await,
+        driver.browser(profiles[1].path()).await,
+    ];
+    log_in(&here, replicas, 0, false).await;
+    log_in(&there, replicas, 1, true).await;
+    [here, there]
+}
+
 #[tokio::test]
 async fn log_out_everywhere_reaches_every_device() {
     let Some(driver) = Driver::start().await else { return };
     let replicas = Replicas::start().await;
-    let (first, second) = (profile(), profile());
-    let (here, there) = (driver.browser(first.path()).await, driver.browser(second.path()).await);
-    log_in(&here, &replicas, 0, false).await;
-    log_in(&there, &replicas, 1, true).await;
+    let profiles = [profile(), profile()];
+    let [here, there] = two_devices(&driver, &replicas, &profiles).await;
     here.open(&replicas.page(2, "/devices")).await;
     let list = here.text("#devices").await;
     assert_eq!(list.matches("Chrome on Linux").count(), 2, "{list}");
@@ -120,10 +133,8 @@ async fn log_out_everywhere_reaches_every_device() {
 async fn t22_a_log_out_is_in_the_recent_activity() {
     let Some(driver) = Driver::start().await else { return };
     let replicas = Replicas::start().await;
-    let (first, second) = (profile(), profile());
-    let (here, there) = (driver.browser(first.path()).await, driver.browser(second.path()).await);
-    log_in(&here, &replicas, 0, false).await;
-    log_in(&there, &replicas, 1, true).await;
+    let profiles = [profile(), profile()];
+    let [here, there] = two_devices(&driver, &replicas, &profiles).await;
     here.open(&replicas.page(2, "/devices")).await;
     assert!(!here.has("#activity").await, "nobody has logged out");
     there.click("#log-out").await;
