@@ -24,7 +24,8 @@ pub struct InvalidToken;
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token {
     bucket: Bucket,
-    secret: [u8; SECRET_BYTES],
+    /// As it stands in the cookie: each token has one text, and it is this that is hashed.
+    text: [u8; Self::LENGTH],
 }
 
 impl Token {
@@ -35,20 +36,20 @@ impl Token {
     pub fn generate(bucket: Bucket, random: &dyn Random) -> Result<Self, RandomError> {
         let mut secret = [0; SECRET_BYTES];
         random.fill(&mut secret)?;
-        Ok(Self { bucket, secret })
+        let mut text = [0; Self::LENGTH];
+        text[..2].copy_from_slice(&bucket.label());
+        encode(&secret, &mut text[2..]);
+        Ok(Self { bucket, text })
     }
 
     /// The text that goes into the client's cookie. Never log it.
     pub fn expose(&self) -> String {
-        format!("{}{}", self.bucket, URL_SAFE_NO_PAD.encode(self.secret))
+        self.text.iter().map(|byte| char::from(*byte)).collect()
     }
 
     /// The public handle of the session that this token opens.
     pub fn id(&self) -> SessionId {
-        let mut text = [0; Self::LENGTH];
-        text[..2].copy_from_slice(&self.bucket.label());
-        encode(&self.secret, &mut text[2..]);
-        let hash = digest::digest(&digest::SHA256, &text);
+        let hash = digest::digest(&digest::SHA256, &self.text);
         let mut digest = [0; DIGEST_BYTES];
         digest.copy_from_slice(&hash.as_ref()[..DIGEST_BYTES]);
         SessionId {
@@ -67,8 +68,9 @@ impl FromStr for Token {
     type Err = InvalidToken;
 
     fn from_str(text: &str) -> Result<Self, InvalidToken> {
-        let (bucket, secret) = decode(text.as_bytes(), Self::LENGTH)?;
-        Ok(Self { bucket, secret })
+        let (bucket, _) = decode::<SECRET_BYTES>(text.as_bytes(), Self::LENGTH)?;
+        let text = text.as_bytes().try_into().map_err(|_| InvalidToken)?;
+        Ok(Self { bucket, text })
     }
 }
 

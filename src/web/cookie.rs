@@ -137,7 +137,11 @@ pub(crate) fn find<'a>(headers: &'a HeaderMap, name: &str) -> CookieCredential<'
         while let Some(pairs) = rest {
             let (pair, others) = split_once(pairs, b';');
             rest = others;
-            let (given, value) = split_once(pair.trim_ascii(), b'=');
+            let pair = pair.trim_ascii();
+            if !is_begun_alike(pair, name) {
+                continue;
+            }
+            let (given, value) = split_once(pair, b'=');
             let (given, value) = (given.trim_ascii_end(), value.unwrap_or_default().trim_ascii_start());
             if !given.eq_ignore_ascii_case(name.as_bytes()) {
                 continue;
@@ -151,6 +155,14 @@ pub(crate) fn find<'a>(headers: &'a HeaderMap, name: &str) -> CookieCredential<'
         }
     }
     found
+}
+
+/// Whether a pair may have this name, by its first byte: most pairs of most requests are other cookies.
+fn is_begun_alike(pair: &[u8], name: &str) -> bool {
+    match (pair.first(), name.as_bytes().first()) {
+        (Some(given), Some(wanted)) => given.eq_ignore_ascii_case(wanted),
+        _ => false,
+    }
 }
 
 /// What stands before and after a byte; all and nothing where it does not occur.
