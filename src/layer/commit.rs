@@ -18,39 +18,57 @@ const COOKIE: HeaderValue = HeaderValue::from_static("Cookie");
 
 /// The end of a request: what is pending is written before the response leaves, and the response gets its cookie.
 impl Session {
+    /// Finishes the session of a response where that takes no store, as with most requests; whether it did.
+    pub(super) fn finish_at_once<R: Default>(&self, response: &mut Response<R>) -> bool {
+        if !self.0.used.load(Ordering::Relaxed) {
+            return !self.0.core.options.act_unasked();
+        }
+        let Ok(mut state) = self.0.state.try_lock() else {
+            return false;
+        };
+        let is_saved = self.is_saved(&state);
+        if is_saved {
+            conclude(response, self.leave(&mut state));
+        }
+        is_saved
+    }
+
     /// Finishes the session of a response. Where what the handler has set cannot be written, the response is not true:
     /// it becomes the error's, which also stands among its extensions.
     pub(super) async fn finish<R: Default>(&self, response: &mut Response<R>) {
-        match self.commit().await {
-            Ok(None) => {}
-            Ok(Some(cookies)) => adorn(response.headers_mut(), cookies),
-            Err(error) => {
-                tracing::warn!(%error, "a session was not saved");
-                *response.body_mut() = R::default();
-                error.head(response);
-                response.extensions_mut().insert(std::sync::Arc::new(error));
-            }
-        }
-    }
-
-    /// Writes what is pending, and gives the cookies of the response; nothing where nobody asked for the session.
-    async fn commit(&self) -> Result<Option<Vec<HeaderValue>>> {
-        let core = &*self.0.core;
-        let options = &core.options;
         if !self.0.used.load(Ordering::Relaxed) {
-            if !(options.rolling || options.resave || options.save_uninitialized) {
-                return Ok(None);
-            }
             // The handler did not ask for the session: neither does its answer depend on it.
             if let Err(error) = self.looked_up().await {
                 tracing::debug!(%error, "a session that nobody asked for was not looked up");
-                return Ok(None);
+                return;
             }
         }
         let mut state = self.0.state.lock().await;
-        self.settle(&mut state).await?;
+        let outcome = match self.settle(&mut state).await {
+            Ok(()) => self.leave(&mut state),
+            Err(error) => Err(error),
+        };
+        conclude(response, outcome);
+    }
+
+    /// Whether there is nothing to write.
+    fn is_saved(&self, state: &State) -> bool {
+        let options = &self.0.core.options;
+        let holds_nothing_new = match state.held {
+            Held::Unread | Held::Ended => true,
+            Held::Nothing => !options.save_uninitialized && state.pending.is_empty(),
+            Held::Open(_) => !options.resave && state.pending.is_empty(),
+        };
+        holds_nothing_new && !state.unset
+    }
+
+    /// The last that is done about a session before the response leaves: gives the response's cookies.
+    fn leave(&self, state: &mut State) -> Result<Vec<HeaderValue>> {
+        if state.outgoing == Outgoing::Nothing && !state.unset && self.renews_cookie(state) {
+            state.outgoing = Outgoing::Issue;
+        }
         state.sent = true;
-        Ok(Some(self.cookies(&state)?))
+        self.cookies(state)
     }
 
     async fn settle(&self, state: &mut State) -> Result<()> {
@@ -82,9 +100,6 @@ impl Session {
                 Err(Error::Ended) => tracing::debug!("a session ended before it was saved: it stays ended"),
                 outcome => outcome?,
             },
-        }
-        if state.outgoing == Outgoing::Nothing && self.renews_cookie(state) {
-            state.outgoing = Outgoing::Issue;
         }
         Ok(())
     }
@@ -168,6 +183,19 @@ impl Session {
         };
         let names = ClientSide::leftovers(set_cookie.name(), presented, kept);
         names.map(|name| set_cookie.clearing(&name, scheme)).collect()
+    }
+}
+
+/// Gives a response its cookies, or makes it that of the error.
+fn conclude<R: Default>(response: &mut Response<R>, outcome: Result<Vec<HeaderValue>>) {
+    match outcome {
+        Ok(cookies) => adorn(response.headers_mut(), cookies),
+        Err(error) => {
+            tracing::warn!(%error, "a session was not saved");
+            *response.body_mut() = R::default();
+            error.head(response);
+            response.extensions_mut().insert(std::sync::Arc::new(error));
+        }
     }
 }
 

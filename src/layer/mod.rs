@@ -82,5 +82,5 @@ pub use client_side::ClientSide;
 pub use error::Error;
 pub use login::LogIn;
 pub use options::{CrossSite, InvalidOptions, Options, Unset};
-pub use service::{SessionLayer, SessionService};
+pub use service::{ResponseFuture, SessionLayer, SessionService};
 pub use session::{Result, Session};

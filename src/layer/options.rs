@@ -155,6 +155,11 @@ impl Options {
         self.name("cloakroom").secure(Secure::Never)
     }
 
+    /// Whether a session that nobody asked for is looked up all the same when the response leaves.
+    pub(super) fn act_unasked(&self) -> bool {
+        self.rolling || self.resave || self.save_uninitialized
+    }
+
     /// Checks that the options go together and that browsers will accept the cookie; the error says which is wrong and
     /// what is allowed.
     pub fn check(&self) -> Result<(), InvalidOptions> {

@@ -1,8 +1,9 @@
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use axum::http::{Request, Response};
+use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
 
@@ -104,35 +105,76 @@ pub struct SessionService<S> {
     core: Arc<Core>,
 }
 
-impl<S, B, R> Service<Request<B>> for SessionService<S>
+impl<S, B, R, E> Service<Request<B>> for SessionService<S>
 where
-    S: Service<Request<B>, Response = Response<R>>,
-    S::Future: Send + 'static,
-    S::Error: 'static,
+    S: Service<Request<B>, Response = Response<R>, Error = E>,
+    S::Future: Future<Output = Result<Response<R>, E>>,
     R: Default + Send + 'static,
 {
     type Response = Response<R>;
-    type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<R>, S::Error>> + Send>>;
+    type Error = E;
+    type Future = ResponseFuture<S::Future, R>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), E>> {
         self.inner.poll_ready(context)
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let session = Session::of(&request, &self.core);
         request.extensions_mut().insert(session.clone());
-        let answering = self.inner.call(request);
-        Box::pin(async move {
-            let mut response = answering.await?;
-            session.finish(&mut response).await;
-            Ok(response)
-        })
+        ResponseFuture {
+            answering: self.inner.call(request),
+            session,
+            saving: None,
+        }
     }
 }
 
 impl<S> std::fmt::Debug for SessionService<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("SessionService")
+    }
+}
+
+pin_project! {
+    /// The answer of an application with sessions: there when the application has answered, and what it set is written.
+    pub struct ResponseFuture<F, R> {
+        #[pin]
+        answering: F,
+        session: Session,
+        // In a place of its own: few requests write anything.
+        saving: Option<Pin<Box<dyn Future<Output = Response<R>> + Send>>>,
+    }
+}
+
+impl<F, R, E> Future for ResponseFuture<F, R>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+    R: Default + Send + 'static,
+{
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let saving = if let Some(saving) = this.saving {
+            saving
+        } else {
+            let mut response = ready!(this.answering.poll(context))?;
+            if this.session.finish_at_once(&mut response) {
+                return Poll::Ready(Ok(response));
+            }
+            let session = this.session.clone();
+            this.saving.insert(Box::pin(async move {
+                session.finish(&mut response).await;
+                response
+            }))
+        };
+        saving.as_mut().poll(context).map(Ok)
+    }
+}
+
+impl<F, R> std::fmt::Debug for ResponseFuture<F, R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ResponseFuture")
     }
 }

@@ -81,7 +81,10 @@ impl Session {
 
     pub(super) async fn locked(&self) -> MutexGuard<'_, State> {
         self.0.used.store(true, Ordering::Relaxed);
-        self.0.state.lock().await
+        match self.0.state.try_lock() {
+            Ok(state) => state,
+            Err(_) => self.0.state.lock().await,
+        }
     }
 
     /// A value, or nothing where the session has none of this name.
