@@ -49,7 +49,7 @@ impl JsonMap {
         let here = |text: &Vec<u8>| u32::try_from(text.len()).map_err(serde_json::Error::custom);
         for (name, value) in &entries {
             text.push(if text.is_empty() { b'{' } else { b',' });
-            serde_json::to_writer(&mut text, name)?;
+            write_text(&mut text, name)?;
             text.push(b':');
             let begins = here(&text)?;
             text.extend_from_slice(value.as_bytes());
@@ -204,6 +204,18 @@ impl Index<&str> for JsonMap {
             None => panic!("there is no value `{name}`"),
         }
     }
+}
+
+/// Writes a text as a JSON string: at once, where nothing in it needs an escape.
+pub(crate) fn write_text(json: &mut Vec<u8>, text: &str) -> serde_json::Result<()> {
+    let is_plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
+    if !text.bytes().all(is_plain) {
+        return serde_json::to_writer(json, text);
+    }
+    json.push(b'"');
+    json.extend_from_slice(text.as_bytes());
+    json.push(b'"');
+    Ok(())
 }
 
 impl Serialize for JsonMap {

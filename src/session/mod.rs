@@ -21,6 +21,7 @@ pub use cart::CartItem;
 pub use class::{Class, ClassName, Classes, REMEMBER_ME_CLASS};
 pub use clock::{Clock, ManualClock, Monotonic, SystemClock, Timestamp};
 pub(crate) use clock::{millis as clock_millis, nanos};
+pub(crate) use json::write_text;
 pub use json::{Json, JsonMap, data_bytes};
 pub use keyring::Keyring;
 pub use names::{DataKey, InvalidName, ServerId, UserId};

@@ -146,11 +146,11 @@ pub(super) fn origin_of(id: SessionId, core: &str, sealed: &[u8], vault: &Vault)
 
 /// The format that a record names in `m` without its id; nothing where it has the first one.
 fn format_of(meta: &str) -> Option<u64> {
-    meta.split(' ').nth(9)?.strip_prefix('f')?.parse().ok()
+    meta.split_ascii_whitespace().nth(9)?.strip_prefix('f')?.parse().ok()
 }
 
 fn session(id: SessionId, core: Core, meta: &str, data: JsonMap, unconfirmed: bool) -> Option<Session> {
-    let mut fields = meta.split(' ');
+    let mut fields = meta.split_ascii_whitespace();
     let mut number = || fields.next()?.parse::<u64>().ok();
     let (version, created) = (number()?, number()?);
     // Times are told by how much later than the making they are.

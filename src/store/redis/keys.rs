@@ -34,53 +34,69 @@ impl Keys {
     }
 
     pub(super) fn session(&self, id: &SessionId) -> String {
-        format!("{}:{{{}}}:s:{}", self.prefix, id.bucket(), id.text().as_str())
+        self.in_bucket(id.bucket(), &["s", id.text().as_str()])
     }
 
     pub(super) fn alias(&self, id: &SessionId) -> String {
-        format!("{}:{{{}}}:r:{}", self.prefix, id.bucket(), id.text().as_str())
+        self.in_bucket(id.bucket(), &["r", id.text().as_str()])
     }
 
     /// The index of a bucket's users; they are named by hashes, never by input (S50).
     pub(super) fn users(&self, bucket: Bucket) -> String {
-        format!("{}:{{{bucket}}}:u", self.prefix)
+        self.in_bucket(bucket, &["u"])
     }
 
     pub(super) fn operation(&self, bucket: Bucket, operation: OperationId) -> String {
-        format!("{}:{{{bucket}}}:o:{operation}", self.prefix)
+        self.in_bucket(bucket, &["o", &operation.to_string()])
     }
 
     /// An application's value; it is named by a hash, never by input (S50).
     pub(super) fn value(&self, bucket: Bucket, hash: &str) -> String {
-        format!("{}:{{{bucket}}}:v:{hash}", self.prefix)
+        self.in_bucket(bucket, &["v", hash])
     }
 
     /// Who computes that value.
     pub(super) fn claim(&self, bucket: Bucket, hash: &str) -> String {
-        format!("{}:{{{bucket}}}:w:{hash}", self.prefix)
+        self.in_bucket(bucket, &["w", hash])
     }
 
     /// What an application counts; named by a hash likewise.
     pub(super) fn tally(&self, bucket: Bucket, hash: &str) -> String {
-        format!("{}:{{{bucket}}}:k:{hash}", self.prefix)
+        self.in_bucket(bucket, &["k", hash])
     }
 
     pub(super) fn counts(&self, bucket: Bucket) -> String {
-        format!("{}:{{{bucket}}}:h", self.prefix)
+        self.in_bucket(bucket, &["h"])
     }
 
     pub(super) fn stream(&self, bucket: Bucket) -> String {
-        format!("{}:{{{bucket}}}:e", self.prefix)
+        self.in_bucket(bucket, &["e"])
     }
 
     /// The channel of a bucket's invalidations. No key of this name may ever exist.
     pub(super) fn invalidations(&self, bucket: Bucket) -> String {
-        format!("{}:{{{bucket}}}:inv", self.prefix)
+        self.in_bucket(bucket, &["inv"])
     }
 
     /// The channel of a bucket's events. No key of this name may ever exist.
     pub(super) fn events(&self, bucket: Bucket) -> String {
-        format!("{}:{{{bucket}}}:ev", self.prefix)
+        self.in_bucket(bucket, &["ev"])
+    }
+
+    /// The prefix, the bucket's hash tag, and parts; by hand, for every command has such a key.
+    fn in_bucket(&self, bucket: Bucket, parts: &[&str]) -> String {
+        /// What most keys have besides the prefix fits in, in bytes.
+        const USUAL: usize = 48;
+        let mut key = String::with_capacity(self.prefix.len() + USUAL);
+        key.push_str(&self.prefix);
+        key.push_str(":{");
+        key.extend(bucket.label().map(char::from));
+        key.push('}');
+        for part in parts {
+            key.push(':');
+            key.push_str(part);
+        }
+        key
     }
 
     /// The bucket that a channel belongs to.
