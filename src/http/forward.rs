@@ -4,7 +4,6 @@ use axum::extract::{Query, State};
 use axum::http::header::{ACCEPT, LOCATION};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
-use bytes::Bytes;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Url;
 use serde::Deserialize;
@@ -191,7 +190,11 @@ impl Requirements {
             visitor.check_origin(state, &valid)?;
         }
         self.demands().check(&valid)?;
-        let mut answer: HeaderMap = IDENTITY.iter().cloned().zip(identity(&valid.session)).collect();
+        let mut answer: HeaderMap = IDENTITY
+            .iter()
+            .cloned()
+            .zip(identity(&valid.session).values())
+            .collect();
         // What was judged by more than cookie, method and query must be judged again.
         if reuse == Reuse::Allowed && !judges_origin && visitor.is_judged_by_cookie_alone(state) {
             let reusable = self.reusable_for(state, &valid).as_millis();
@@ -285,24 +288,15 @@ fn is_navigation(headers: &HeaderMap) -> bool {
     }
 }
 
-/// The values of [`IDENTITY`]: parts of one text, so that a copy of them all touches one place of memory.
-///
-/// None of these texts holds a control character: they were checked when they came in.
+/// The values of [`IDENTITY`]. None of these texts holds a control character: they were checked when they came in.
 pub(super) fn identity(session: &Session) -> Identity {
     let user = session.user_id.as_ref().map_or("", |user| user.as_str());
-    let texts = [
+    Identity::of(&[
         utf8_percent_encode(user, ESCAPED).to_string(),
         session.id.to_string(),
         session.roles.join(","),
         session.permissions.join(","),
         session.class.to_string(),
         session.version.to_string(),
-    ];
-    let whole = Bytes::from(texts.concat());
-    let mut end = 0;
-    texts.map(|text| {
-        let start = end;
-        end += text.len();
-        HeaderValue::from_maybe_shared(whole.slice(start..end)).unwrap_or_else(|_| HeaderValue::from_static(""))
-    })
+    ])
 }

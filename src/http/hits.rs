@@ -12,7 +12,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, IF_NONE_MATCH, ORIGIN, STRICT_TRANSPORT_SECURITY};
 use axum::http::request::Parts;
-use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode};
+use axum::http::{Extensions, HeaderMap, HeaderValue, Method, Request, StatusCode};
 use axum::response::Response;
 use tokio::time::Instant;
 
@@ -20,6 +20,7 @@ use super::caller::Scope;
 use super::conditional;
 use super::extract::has_json_type;
 use super::forward::{self, AUTH_PATH};
+use super::head::{Head, TO_BE_SET};
 use super::middleware::{HSTS, Stack, X_REQUEST_ID};
 use super::problem::ApiError;
 use super::question::{Inquiry, PlainQuestion};
@@ -34,16 +35,14 @@ use crate::sessions::{Consistency, Freshness, Seen, ValidSession};
 
 /// The largest body that is read before it is known who asks, in bytes.
 const SMALL_BODY: usize = 8 * 1024;
-const TO_BE_SET: HeaderValue = HeaderValue::from_static("");
 
 /// Answers plain reads.
 pub(super) struct Hits {
     state: ApiState,
     stack: Arc<Stack>,
-    /// Heads with all that never changes; the rest is set in its place.
-    auth_head: HeaderMap,
-    session_head: HeaderMap,
-    judgement_head: HeaderMap,
+    auth_head: Head<7>,
+    session_head: Head<2>,
+    judgement_head: Head<1>,
 }
 
 /// How a request is to be answered.
@@ -88,22 +87,13 @@ impl<'a> Asked<'a> {
 
 impl Hits {
     pub(super) fn new(state: ApiState, stack: Arc<Stack>) -> Self {
-        let head = |own: &[HeaderName], route| {
-            let mut head = HeaderMap::new();
-            for name in own.iter().chain([&X_REQUEST_ID]) {
-                head.insert(name, TO_BE_SET);
-            }
-            stack.dress(&mut head, Some(route), None);
-            head
-        };
-        let mut session_head = head(&[CONTENT_TYPE, ETAG], SESSION_PATH);
-        session_head.insert(CONTENT_TYPE, JSON);
-        let mut judgement_head = head(&[CONTENT_TYPE], VALIDATE_PATH);
-        judgement_head.insert(CONTENT_TYPE, JSON);
+        let json = (CONTENT_TYPE, JSON);
+        let [user, session, roles, permissions, class, version] = forward::IDENTITY.clone();
+        let of_identity = [X_REQUEST_ID, user, session, roles, permissions, class, version];
         Self {
-            auth_head: head(&forward::IDENTITY, AUTH_PATH),
-            session_head,
-            judgement_head,
+            auth_head: Head::new(&of_identity, None, &stack, AUTH_PATH),
+            session_head: Head::new(&[X_REQUEST_ID, ETAG], Some(json.clone()), &stack, SESSION_PATH),
+            judgement_head: Head::new(&[X_REQUEST_ID], Some(json), &stack, VALIDATE_PATH),
             state,
             stack,
         }
@@ -127,13 +117,8 @@ impl Hits {
         let way = catch_unwind(AssertUnwindSafe(|| match asked {
             Asked::Auth(question) => {
                 let response = self.auth(&question, request)?;
-                Some(Way::Answered(self.finish(
-                    response,
-                    headers,
-                    AUTH_PATH,
-                    request.method(),
-                    started,
-                )))
+                self.note(headers, AUTH_PATH, request.method(), started);
+                Some(Way::Answered(response))
             }
             Asked::Session(id, consistency) => {
                 self.recalls_reader(headers).then_some(())?;
@@ -143,7 +128,8 @@ impl Hits {
                 };
                 Some(match held {
                     Some(response) => {
-                        Way::Answered(self.finish(response, headers, SESSION_PATH, request.method(), started))
+                        self.note(headers, SESSION_PATH, request.method(), started);
+                        Way::Answered(response)
                     }
                     None => Way::Read(id, consistency),
                 })
@@ -167,7 +153,9 @@ impl Hits {
                 Consistency::Bounded => Object::of(&session)?,
                 Consistency::Strong => Object::once(&session)?,
             };
-            Ok(stale::marked(self.session_answer(session.version, object), age))
+            // The id is set by who leads the request to its answer.
+            let answer = self.session_answer(TO_BE_SET, session.version, object);
+            Ok(stale::marked(answer, age))
         };
         let mut response = self.ask(head, SESSION_PATH, reading).await;
         // The head of a session is dressed beforehand.
@@ -189,7 +177,8 @@ impl Hits {
         }
         let body = validate::plain(body)?;
         if let Some(response) = self.judgement(head, &body) {
-            return Some(self.finish(response, &head.headers, VALIDATE_PATH, &head.method, started));
+            self.note(&head.headers, VALIDATE_PATH, &head.method, started);
+            return Some(response);
         }
         let judging = async {
             self.state.counters().accepted.inc();
@@ -234,23 +223,13 @@ impl Hits {
         response
     }
 
-    fn finish(
-        &self,
-        mut response: Response,
-        asked: &HeaderMap,
-        route: &str,
-        method: &Method,
-        started: Instant,
-    ) -> Response {
-        response
-            .headers_mut()
-            .insert(X_REQUEST_ID, self.stack.request_id(asked));
+    /// Counts an answer that is about to leave.
+    fn note(&self, asked: &HeaderMap, route: &str, method: &Method, started: Instant) {
         let took = started.elapsed();
         if let Some(traced) = self.stack.traced(asked) {
             traced.record(method, route, StatusCode::OK, took);
         }
         self.stack.observe(Some(route), method, StatusCode::OK, took);
-        response
     }
 
     fn auth<B>(&self, question: &PlainQuestion<'_>, request: &Request<B>) -> Option<Response> {
@@ -265,11 +244,11 @@ impl Hits {
         };
         let is_met = |valid: &ValidSession| question.is_met(&self.state, inquiry, valid);
         let valid = visitor::held_session(&self.state, inquiry.extensions, inquiry.headers, is_met)?;
-        let identity = Rendered::identity(&valid.session)?;
-        let mut head = self.auth_head.clone();
-        for (name, value) in forward::IDENTITY.iter().zip(identity) {
-            head.insert(name, value.clone());
-        }
+        let [user, session, roles, permissions, class, version] = Rendered::identity(&valid.session)?.values();
+        let id = self.stack.request_id(inquiry.headers);
+        let head = self
+            .auth_head
+            .with([id, user, session, roles, permissions, class, version]);
         Some(answer(head, Body::empty()))
     }
 
@@ -277,16 +256,15 @@ impl Hits {
         let session = self.state.sessions().get_held(id)?;
         let object = Object::of(&session).ok()?;
         self.state.counters().accepted.inc();
-        let mut response = self.session_answer(session.version, object);
+        let mut response = self.session_answer(self.stack.request_id(headers), session.version, object);
         if self.stack.demands_tls(extensions, headers, Some(SESSION_PATH)) {
             response.headers_mut().insert(STRICT_TRANSPORT_SECURITY, HSTS);
         }
         Some(response)
     }
 
-    fn session_answer(&self, version: u64, object: Object) -> Response {
-        let mut head = self.session_head.clone();
-        head.insert(ETAG, conditional::etag(version));
+    fn session_answer(&self, request_id: HeaderValue, version: u64, object: Object) -> Response {
+        let head = self.session_head.with([request_id, conditional::etag(version)]);
         answer(head, Body::from(object.0))
     }
 
@@ -294,7 +272,7 @@ impl Hits {
         let known = catch_unwind(AssertUnwindSafe(|| validate::held(&self.state, body)));
         let object = known.ok().flatten()?;
         self.state.counters().accepted.inc();
-        let mut answer_head = self.judgement_head.clone();
+        let mut answer_head = self.judgement_head.with([self.stack.request_id(&head.headers)]);
         if self
             .stack
             .demands_tls(&head.extensions, &head.headers, Some(VALIDATE_PATH))

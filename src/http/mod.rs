@@ -11,6 +11,7 @@ mod forward;
 mod front;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
+mod head;
 mod hits;
 mod input;
 pub mod listener;

@@ -47,7 +47,7 @@ impl Timestamp {
     const TEXT: usize = "2025-11-22T02:50:45.007Z".len();
 
     /// The time in RFC 3339. By hand, for a session's JSON has five of them.
-    fn text(self) -> [u8; Self::TEXT] {
+    pub(crate) fn text(self) -> [u8; Self::TEXT] {
         let millis = self.0.min(Self::LAST);
         let (days, of_day) = (millis / 86_400_000, millis % 86_400_000);
         let (year, month, day) = civil(days);
