@@ -113,38 +113,43 @@ impl Browser<'_> {
         self.done(Method::POST, "/back", json!({})).await;
     }
 
-    pub(crate) async fn url(&self) -> String {
-        let url = self.done(Method::GET, "/url", Value::Null).await;
-        url.as_str().expect("a URL").to_owned()
-    }
-
     pub(crate) async fn source(&self) -> String {
         let source = self.done(Method::GET, "/source", Value::Null).await;
         source.as_str().expect("text").to_owned()
     }
 
+    /// The element that a CSS selector finds on the page that is there now.
+    async fn find(&self, selector: &str) -> Option<String> {
+        let search = json!({"using": "css selector", "value": selector});
+        let found = self.tried(Method::POST, "/element", search).await.ok()?;
+        Some(found[ELEMENT].as_str().expect("an element").to_owned())
+    }
+
     /// The element that a CSS selector finds; waits until it is there.
     async fn element(&self, selector: &str) -> String {
         let what = format!("`{selector}` on the page");
-        let found = eventually(SOON, &what, async || {
-            let search = json!({"using": "css selector", "value": selector});
-            self.tried(Method::POST, "/element", search).await.ok()
-        });
-        found.await[ELEMENT].as_str().expect("an element").to_owned()
+        eventually(SOON, &what, async || self.find(selector).await).await
+    }
+
+    /// Waits until a CSS selector finds something: a click has been made before the page that it leads to is there.
+    pub(crate) async fn shows(&self, selector: &str) {
+        self.element(selector).await;
     }
 
     /// Whether a CSS selector finds anything on the page that is there now.
     pub(crate) async fn has(&self, selector: &str) -> bool {
-        let search = json!({"using": "css selector", "value": selector});
-        self.tried(Method::POST, "/element", search).await.is_ok()
+        self.find(selector).await.is_some()
     }
 
+    /// What stands in the element that a CSS selector finds; waits until it is there, and stays.
     pub(crate) async fn text(&self, selector: &str) -> String {
-        let element = self.element(selector).await;
-        let text = self
-            .done(Method::GET, &format!("/element/{element}/text"), Value::Null)
-            .await;
-        text.as_str().expect("text").to_owned()
+        let what = format!("the text of `{selector}` on the page");
+        let text = eventually(SOON, &what, async || {
+            let element = self.find(selector).await?;
+            let path = format!("/element/{element}/text");
+            self.tried(Method::GET, &path, Value::Null).await.ok()
+        });
+        text.await.as_str().expect("text").to_owned()
     }
 
     pub(crate) async fn click(&self, selector: &str) {

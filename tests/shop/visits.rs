@@ -20,6 +20,7 @@ async fn a_visit_goes_over_all_replicas_and_ends_on_each() {
     browser.open(&replicas.page(0, "")).await;
     assert_eq!(browser.text("#views").await, "1");
     browser.click("#add-hat").await;
+    assert_eq!(browser.text("#quantity-hat").await, "1");
     browser.open(&replicas.page(1, "")).await;
     assert_eq!(
         (browser.text("#views").await, browser.text("#in-cart").await),
@@ -37,7 +38,7 @@ async fn a_visit_goes_over_all_replicas_and_ends_on_each() {
     browser.open(&replicas.page(2, "/devices")).await;
     assert!(browser.text("#devices").await.contains("this device"));
     browser.click("#log-out").await;
-    assert!(browser.has("input[name=password]").await, "the log-in page");
+    browser.shows("input[name=password]").await;
     browser.back().await;
     let shown = browser.source().await;
     for gone in ["id=\"devices\"", "Log out everywhere", "id=\"user\""] {
@@ -120,7 +121,7 @@ async fn log_out_everywhere_reaches_every_device() {
     assert_eq!(list.matches("Chrome on Linux").count(), 2, "{list}");
     assert_eq!(list.matches("this device").count(), 1, "{list}");
     here.click("#everywhere").await;
-    assert!(here.has("input[name=password]").await, "{}", here.url().await);
+    here.shows("input[name=password]").await;
     for replica in 0..3 {
         assert!(!is_logged_in(&here, &replicas, replica).await);
         assert!(!is_logged_in(&there, &replicas, replica).await);
@@ -138,7 +139,7 @@ async fn t22_a_log_out_is_in_the_recent_activity() {
     here.open(&replicas.page(2, "/devices")).await;
     assert!(!here.has("#activity").await, "nobody has logged out");
     there.click("#log-out").await;
-    assert!(there.has("input[name=password]").await, "the log-in page");
+    there.shows("input[name=password]").await;
     here.open(&replicas.page(2, "/devices")).await;
     assert_eq!(here.text("#activity").await, "Logged out on one device just now");
     here.quit().await;
