@@ -76,7 +76,7 @@ impl Visitor {
             return Ok(Err(InvalidReason::SessionNotFound));
         }
         let (client, now) = (self.client.address, state.sessions().monotonic());
-        if let Err(refusal) = state.throttle().admit(client, now) {
+        if let Err(refusal) = state.throttle().admit(client, || now) {
             state.sessions().metrics().throttled.inc();
             return Err(refusal);
         }
@@ -188,7 +188,8 @@ pub(super) fn held_session(
         return None;
     };
     let address = web::address(extensions, headers, &state.settings().trusted_proxies);
-    state.throttle().admit(address, state.sessions().monotonic()).ok()?;
+    let now = || state.sessions().monotonic();
+    state.throttle().admit(address, now).ok()?;
     let client = ClientTraits {
         fingerprint: only(headers, &X_FINGERPRINT),
         ip: address.map(ClientIp::Address),

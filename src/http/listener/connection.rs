@@ -1,11 +1,14 @@
 use std::convert::Infallible;
+use std::future::pending;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::ConnectInfo;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -15,7 +18,7 @@ use prometheus::IntGauge;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::{Instant, interval_at, sleep_until, timeout_at};
+use tokio::time::{Instant, Sleep, interval_at, sleep_until, timeout_at};
 use tower_service::Service;
 
 use super::activity::{Activity, Answer};
@@ -74,7 +77,7 @@ impl Connection {
         }
     }
 
-    async fn serve_http<I, S>(mut self, stream: I, service: S, first_head_by: Instant)
+    async fn serve_http<I, S>(self, stream: I, service: S, first_head_by: Instant)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
@@ -97,9 +100,15 @@ impl Connection {
             }
         });
         let mut connection = pin!(self.http.serve_connection(TokioIo::new(stream), service));
-        let mut first_head = pin!(sleep_until(first_head_by));
-        let mut idle = Idle::new(self.idle_timeout);
-        let (mut awaits_first_head, mut closing) = (true, false);
+        // A set of one: it is looked at only when something in it has happened, and not with each request.
+        let watch = Watch {
+            first_head: Some(Box::pin(sleep_until(first_head_by))),
+            idle: Idle::new(self.idle_timeout),
+            stopping: self.stopping,
+            is_closing: false,
+            activity,
+        };
+        let mut watching = FuturesUnordered::from_iter([watch.next()]);
         loop {
             tokio::select! {
                 result = connection.as_mut() => {
@@ -108,26 +117,72 @@ impl Connection {
                     }
                     break;
                 }
-                () = first_head.as_mut(), if awaits_first_head => {
-                    awaits_first_head = false;
-                    if !activity.has_begun() {
-                        break;
+                Some((call, watch)) = watching.next() => match call {
+                    Call::Finish => {
+                        connection.as_mut().graceful_shutdown();
+                        watching.push(watch.next());
                     }
-                }
-                _ = self.stopping.wait_for(|stopping| *stopping), if !closing => {
-                    closing = true;
-                    connection.as_mut().graceful_shutdown();
-                }
-                () = idle.look(&activity) => {
-                    if closing {
-                        break;
-                    }
-                    closing = true;
-                    connection.as_mut().graceful_shutdown();
-                }
+                    Call::Cut => break,
+                },
             }
         }
         drop(self.open);
+    }
+}
+
+/// What a connection is told from outside.
+enum Call {
+    /// To answer what it has begun, and then to close.
+    Finish,
+    /// To end at once.
+    Cut,
+}
+
+/// Watches over a connection.
+struct Watch {
+    /// When the first request's head must have come; nothing once that has been seen to.
+    first_head: Option<Pin<Box<Sleep>>>,
+    idle: Idle,
+    stopping: watch::Receiver<bool>,
+    is_closing: bool,
+    activity: Arc<Activity>,
+}
+
+impl Watch {
+    /// Waits until the connection is to be told something; gives itself back, to be asked again.
+    async fn next(mut self) -> (Call, Self) {
+        let call = self.call().await;
+        (call, self)
+    }
+
+    async fn call(&mut self) -> Call {
+        loop {
+            let first_head = async {
+                match &mut self.first_head {
+                    Some(due) => due.await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                () = first_head => {
+                    self.first_head = None;
+                    if !self.activity.has_begun() {
+                        return Call::Cut;
+                    }
+                }
+                _ = self.stopping.wait_for(|stopping| *stopping), if !self.is_closing => {
+                    self.is_closing = true;
+                    return Call::Finish;
+                }
+                () = self.idle.look(&self.activity) => {
+                    if self.is_closing {
+                        return Call::Cut;
+                    }
+                    self.is_closing = true;
+                    return Call::Finish;
+                }
+            }
+        }
     }
 }
 
