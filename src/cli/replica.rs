@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use ::http::Request;
@@ -11,8 +10,9 @@ use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
 use hyper::body::Incoming;
+use hyper::service::Service;
+use hyper_util::service::TowerToHyperService;
 use tokio::sync::watch;
-use tower_service::Service;
 
 use super::failure::Failure;
 use super::signals::Shutdown;
@@ -184,7 +184,9 @@ impl Replica {
             grace: Duration::ZERO,
             limit: Duration::from_secs(1),
         };
-        let admin = self.admin.serve(self.admin_router, admin_drain);
+        let admin = self
+            .admin
+            .serve(TowerToHyperService::new(self.admin_router), admin_drain);
         let traffic = self.traffic.serve(self.gate.clone(), self.drain);
         let (gate, readiness) = (self.gate, self.readiness);
         let until_drained = async {
@@ -252,12 +254,7 @@ impl Service<Request<Incoming>> for Gate {
     type Error = Infallible;
     type Future = <Front as Service<Request<Incoming>>>::Future;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        // What the gate leads to is always ready.
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Incoming>) -> Self::Future {
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
         self.0.open.get().unwrap_or(&self.0.waiting).answer(request)
     }
 }

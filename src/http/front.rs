@@ -13,6 +13,7 @@ use futures_util::future::Either;
 use futures_util::stream;
 use http::Request;
 use http_body_util::{BodyExt as _, Collected};
+use hyper::body::Incoming;
 use tokio::time::{Instant, timeout};
 use tower_service::Service;
 
@@ -128,6 +129,17 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
+        self.answer(request)
+    }
+}
+
+/// For listeners, which need no copy of it for each request.
+impl hyper::service::Service<Request<Incoming>> for Front {
+    type Response = Response;
+    type Error = Infallible;
+    type Future = <Self as Service<Request<Incoming>>>::Future;
+
+    fn call(&self, request: Request<Incoming>) -> Self::Future {
         self.answer(request)
     }
 }

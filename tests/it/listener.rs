@@ -13,6 +13,7 @@ use cloakroom::http::admin;
 use cloakroom::http::listener::{Drain, Limits, Listener, Role, Tls, TlsError};
 use cloakroom::runtime::Readiness;
 use cloakroom::telemetry::Metrics;
+use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
@@ -80,7 +81,7 @@ fn start(options: Options) -> Fixture {
     let (drain, requested) = watch::channel(false);
     let (grace, limit) = (options.grace, options.drain_limit);
     let served = tokio::spawn(listener.serve(
-        router,
+        TowerToHyperService::new(router),
         Drain {
             requested,
             grace,
@@ -436,7 +437,7 @@ async fn the_admin_listener_tells_metrics_liveness_and_readiness() {
     let (grace, limit) = (Duration::ZERO, Duration::ZERO);
     let router = admin::router(metrics, readiness.clone());
     let _served = tokio::spawn(listener.serve(
-        router,
+        TowerToHyperService::new(router),
         Drain {
             requested,
             grace,

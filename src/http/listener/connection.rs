@@ -11,7 +11,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use hyper::service::service_fn;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use prometheus::IntGauge;
@@ -19,7 +19,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, interval_at, sleep_until, timeout_at};
-use tower_service::Service;
 
 use super::activity::{Activity, Answer};
 use super::tls::Tls;
@@ -92,8 +91,7 @@ impl Connection {
                 request.extensions_mut().insert(OverTls);
             }
             let in_flight = requests.begin();
-            // Our services are always ready.
-            let response = service.clone().call(request);
+            let response = service.call(request);
             async move {
                 let response = response.await?;
                 Ok::<_, Infallible>(response.map(|body| Answer::new(body, in_flight)))

@@ -13,12 +13,12 @@ use std::time::Duration;
 use axum::body::Body;
 use http::{Request, Response};
 use hyper::body::Incoming;
+use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tower_service::Service;
 use tracing::Instrument as _;
 
 pub use tls::{Tls, TlsError};
@@ -135,8 +135,8 @@ impl Listener {
         self.address
     }
 
-    /// Serves by a service that is always ready (a router is) until the drain is over; gives how many connections had to be cut. Handlers find the peer's address in
-    /// the extension [`axum::extract::ConnectInfo`]. Dropped before, it cuts every connection at once.
+    /// Serves until the drain is over; gives how many connections had to be cut. Handlers find the peer's address in the
+    /// extension [`axum::extract::ConnectInfo`]. Dropped before, it cuts every connection at once.
     pub async fn serve<S>(self, service: S, drain: Drain) -> usize
     where
         S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
