@@ -14,6 +14,7 @@ use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
 use serde::{Deserialize, Serialize};
 
+use crate::cpus::start_server;
 use crate::support::process::Program;
 
 /// The argument by which this program becomes a baseline server.
@@ -66,7 +67,7 @@ impl Baseline {
     pub(crate) fn start(&self) -> Program {
         let program = std::env::current_exe().expect("the path of this program");
         let told = serde_json::to_string(self).expect("a baseline is JSON");
-        Program::start(&program, &[ROLE, &told], &[])
+        start_server(&program, &[ROLE, &told], &[])
     }
 }
 

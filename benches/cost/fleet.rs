@@ -1,10 +1,12 @@
 //! The cluster and three replicas of the program.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::cpus::start_server;
 use crate::load::{Connection, Order};
 use crate::options::Options;
 use crate::requests::{JWT_SECRET, Requests};
@@ -56,10 +58,9 @@ impl Server {
             // Room for all that the memory measurement holds.
             ("CLOAKROOM_COHERENCE__MAX_BYTES", "1GiB"),
         ];
-        let program = Program::cloakroom(
-            &["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"],
-            &[&usual, settings].concat(),
-        );
+        let arguments = ["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
+        let environment = [&usual, settings].concat();
+        let program = start_server(Path::new(env!("CARGO_BIN_EXE_cloakroom")), &arguments, &environment);
         let admin = program.listener("admin").await;
         eventually(SOON, "a replica to be ready", async || {
             let answer = reqwest::get(format!("http://{admin}/readyz")).await;

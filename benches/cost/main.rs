@@ -13,6 +13,7 @@
 
 mod baseline;
 mod costs;
+mod cpus;
 mod destroy;
 mod fleet;
 mod load;
@@ -31,15 +32,19 @@ fn main() {
     match arguments.first().map(String::as_str) {
         Some(load::ROLE) => load::run(),
         Some(baseline::ROLE) => baseline::run(&arguments[1..]),
-        _ => measure(&Options::parse(&arguments)),
+        _ => {
+            let options = Options::parse(&arguments);
+            let has_parted = !options.shared && cpus::part();
+            measure(&options, has_parted);
+        }
     }
 }
 
 #[tokio::main]
-async fn measure(options: &Options) {
+async fn measure(options: &Options, has_parted: bool) {
     let started = tokio::time::Instant::now();
     let fleet = fleet::Fleet::start().await;
-    report::begin(options);
+    report::begin(options, has_parted);
     report::redis_memory(memory::redis_bytes(&fleet, options).await.as_ref());
     report::costs(&costs::measure(&fleet, options).await);
     report::traced(&tracing::measure(&fleet, options).await);

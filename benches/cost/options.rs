@@ -21,9 +21,11 @@ pub(crate) struct Options {
     pub(crate) connections: usize,
     /// Only the cases whose names contain one of these; all where there is none.
     pub(crate) only: Vec<String>,
+    /// Whether servers and load share all processors.
+    pub(crate) shared: bool,
 }
 
-const USAGE: &str = "usage: tests/bench/run [--quick] [--rounds N] [--only CASE]...";
+const USAGE: &str = "usage: tests/bench/run [--quick] [--shared] [--rounds N] [--only CASE]...";
 
 impl Options {
     pub(crate) fn parse(arguments: &[String]) -> Self {
@@ -37,6 +39,7 @@ impl Options {
             match argument.as_str() {
                 // What `cargo bench` adds by itself.
                 "--quick" | "--bench" => {}
+                "--shared" => options.shared = true,
                 "--rounds" => options.rounds = arguments.next().and_then(|n| n.parse().ok()).expect(USAGE),
                 "--only" => options.only.push(arguments.next().expect(USAGE).clone()),
                 _ => panic!("{USAGE}"),
@@ -57,6 +60,7 @@ impl Options {
             held: [0, 10_000, 100_000],
             connections: 16,
             only: Vec::new(),
+            shared: false,
         }
     }
 

@@ -8,7 +8,7 @@ use crate::options::Options;
 use crate::tracing::Traced;
 
 /// What the numbers are about.
-pub(crate) fn begin(options: &Options) {
+pub(crate) fn begin(options: &Options, has_parted: bool) {
     println!("# What a request costs\n");
     println!("{}, {}", today(), machine());
     let Options {
@@ -18,8 +18,14 @@ pub(crate) fn begin(options: &Options) {
         warm,
         ..
     } = options;
+    let processors = if has_parted {
+        "servers on the first half of the processors, load and Redis on the rest"
+    } else {
+        "servers, load and Redis share all processors"
+    };
     println!(
-        "{rounds} rounds, turns of {turn:?}, {connections} connections, {warm} warm sessions; medians over the rounds.\n"
+        "{rounds} rounds, turns of {turn:?}, {connections} connections, {warm} warm sessions; medians over the rounds; \
+         {processors}.\n"
     );
 }
 
