@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::forward;
 use super::problem::ApiError;
-use crate::session::{ServerId, Session, Timestamp, UserId, write_text};
+use crate::session::{JsonMap, ServerId, Session, Timestamp, UserId, write_text};
 
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
@@ -116,8 +116,8 @@ fn written(session: &Session) -> serde_json::Result<Vec<u8>> {
     object.text("class", Some(session.class.as_str()))?;
     object.texts("roles", &session.roles)?;
     object.texts("permissions", &session.permissions)?;
-    object.json("data", &session.data)?;
-    object.json("metadata", &session.metadata)?;
+    object.map("data", &session.data);
+    object.map("metadata", &session.metadata);
     object.json("security", &session.security)?;
     object.time("created_at", Some(session.created_at))?;
     object.time("last_activity_at", Some(session.last_activity_at))?;
@@ -157,6 +157,11 @@ impl Members {
     fn json(&mut self, name: &'static str, value: &impl Serialize) -> serde_json::Result<()> {
         self.name(name);
         serde_json::to_writer(&mut self.0, value)
+    }
+
+    fn map(&mut self, name: &'static str, values: &JsonMap) {
+        self.name(name);
+        self.0.extend_from_slice(values.as_json().as_bytes());
     }
 
     fn text(&mut self, name: &'static str, value: Option<&str>) -> serde_json::Result<()> {
@@ -203,7 +208,7 @@ mod tests {
     use serde_json::value::to_raw_value;
 
     use super::*;
-    use crate::session::{Bucket, ClassName, JsonMap, Memo, Security, SystemRandom, Token};
+    use crate::session::{Bucket, ClassName, Memo, Security, SystemRandom, Token};
 
     fn session(text: &str) -> Session {
         let values: JsonMap = [(text.to_owned(), to_raw_value(text).unwrap())].into_iter().collect();

@@ -2,7 +2,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::ops::Index;
 
-use serde::de::{Error as _, MapAccess, Visitor};
+use serde::de::{MapAccess, Visitor};
+use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
@@ -15,8 +16,8 @@ pub type Json = Box<RawValue>;
 /// than changed. As a tree, names and values took three times the bytes.
 #[derive(Debug, Clone, Default)]
 pub struct JsonMap {
-    /// Nothing where it is empty.
-    text: Option<Json>,
+    /// JSON; empty where the map is.
+    text: Box<str>,
     /// Where in the text each value begins and ends.
     places: Box<[(u32, u32)]>,
 }
@@ -32,7 +33,16 @@ impl JsonMap {
 
     /// The map of names and texts that each are JSON; fails where the whole is none. Of several values of one name the
     /// last one counts.
-    pub fn of_texts(mut entries: Vec<(Cow<'_, str>, &str)>) -> serde_json::Result<Self> {
+    pub fn of_texts(entries: Vec<(Cow<'_, str>, &str)>) -> serde_json::Result<Self> {
+        let map = Self::of_json(entries)?;
+        if !map.is_empty() {
+            serde_json::from_str::<&RawValue>(&map.text)?;
+        }
+        Ok(map)
+    }
+
+    /// As [`JsonMap::of_texts`] of texts that are known to be JSON.
+    pub(crate) fn of_json(mut entries: Vec<(Cow<'_, str>, &str)>) -> serde_json::Result<Self> {
         /// Two quotes, a colon and a comma.
         const AROUND: usize = 4;
         if entries.is_empty() {
@@ -46,7 +56,7 @@ impl JsonMap {
         let length = entries.iter().map(|(name, value)| name.len() + value.len() + AROUND);
         let mut text = Vec::with_capacity(length.sum::<usize>() + 1);
         let mut places = Vec::with_capacity(entries.len());
-        let here = |text: &Vec<u8>| u32::try_from(text.len()).map_err(serde_json::Error::custom);
+        let here = |text: &Vec<u8>| u32::try_from(text.len()).map_err(serde::de::Error::custom);
         for (name, value) in &entries {
             text.push(if text.is_empty() { b'{' } else { b',' });
             write_text(&mut text, name)?;
@@ -56,24 +66,28 @@ impl JsonMap {
             places.push((begins, here(&text)?));
         }
         text.push(b'}');
-        let text = String::from_utf8(text).map_err(serde_json::Error::custom)?;
         Ok(Self {
-            text: Some(RawValue::from_string(text)?),
+            text: String::from_utf8(text).map_err(serde::de::Error::custom)?.into(),
             places: places.into(),
         })
     }
 
-    /// As [`JsonMap::of_texts`] of values that are known to be JSON: so is the whole.
+    /// As [`JsonMap::of_json`] of values.
     fn of(entries: &[Entry<'_>]) -> Self {
         let texts = entries
             .iter()
             .map(|(name, value)| (Cow::Borrowed(&**name), value.get()));
-        Self::of_texts(texts.collect()).unwrap_or_default()
+        Self::of_json(texts.collect()).unwrap_or_default()
+    }
+
+    /// The map as JSON.
+    pub(crate) fn as_json(&self) -> &str {
+        if self.is_empty() { "{}" } else { &self.text }
     }
 
     /// Names, as they are written between their quotes, and the texts of values.
     fn written(&self) -> impl ExactSizeIterator<Item = (&str, &str)> {
-        let text = self.text.as_ref().map_or("", |text| text.get());
+        let text = &*self.text;
         let mut end = 0;
         self.places.iter().map(move |&(begins, ends)| {
             let (begins, ends) = (begins as usize, ends as usize);
@@ -96,7 +110,7 @@ impl JsonMap {
 
     /// The bytes that it takes as JSON.
     pub fn text_bytes(&self) -> usize {
-        self.text.as_ref().map_or(0, |text| text.get().len())
+        self.text.len()
     }
 
     /// The text of a name's value.
@@ -220,10 +234,8 @@ pub(crate) fn write_text(json: &mut Vec<u8>, text: &str) -> serde_json::Result<(
 
 impl Serialize for JsonMap {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match &self.text {
-            Some(text) => text.serialize(serializer),
-            None => serializer.collect_map(std::iter::empty::<((), ())>()),
-        }
+        let json: &RawValue = serde_json::from_str(self.as_json()).map_err(S::Error::custom)?;
+        json.serialize(serializer)
     }
 }
 

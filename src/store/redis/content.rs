@@ -77,7 +77,8 @@ impl<'de> Deserialize<'de> for Metadata {
                 }
                 let texts = all.iter().map(|(name, Read(json))| (Cow::Borrowed(&**name), &**json));
                 let texts = texts.collect();
-                JsonMap::of_texts(texts).map(Metadata).map_err(A::Error::custom)
+                // They were read as JSON just now.
+                JsonMap::of_json(texts).map(Metadata).map_err(A::Error::custom)
             }
         }
 
@@ -90,7 +91,10 @@ impl<'de> Deserialize<'de> for Read<'de> {
         let raw = <&RawValue>::deserialize(deserializer)?;
         let text = raw.get();
         let json = if !text.starts_with('"') {
-            serde_json::from_str(text).map(|Other { json }| json)
+            serde_json::from_str(text).and_then(|Other { json }| {
+                serde_json::from_str::<&RawValue>(&json)?;
+                Ok(json)
+            })
         } else if text.contains('\\') {
             // Lua's JSON escapes what need not be.
             let written = serde_json::from_str::<String>(text).and_then(|text| serde_json::to_string(&text));
