@@ -43,8 +43,8 @@ pub(crate) fn start_server(program: &Path, arguments: &[&str], environment: &[(&
 /// The processors that this process may use.
 fn usable() -> Vec<String> {
     let status = std::fs::read_to_string("/proc/self/status").expect("this process's status");
-    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
-    let ranges = list.expect("a list of processors").trim().split(',');
+    let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    let ranges = allowed.expect("a list of processors").trim().split(',');
     let numbers = ranges.flat_map(|range| {
         let (first, last) = range.split_once('-').unwrap_or((range, range));
         let number = |text: &str| text.parse::<usize>().expect("a processor's number");
