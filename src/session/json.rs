@@ -220,10 +220,14 @@ impl Index<&str> for JsonMap {
     }
 }
 
+/// Whether a text stands otherwise in JSON than between quotes as it is (RFC 8259, section 7).
+pub(crate) fn needs_escape(text: &str) -> bool {
+    text.bytes().any(|byte| byte < b' ' || byte == b'"' || byte == b'\\')
+}
+
 /// Writes a text as a JSON string: at once, where nothing in it needs an escape.
 pub(crate) fn write_text(json: &mut Vec<u8>, text: &str) -> serde_json::Result<()> {
-    let is_plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
-    if !text.bytes().all(is_plain) {
+    if needs_escape(text) {
         return serde_json::to_writer(json, text);
     }
     json.push(b'"');

@@ -10,6 +10,8 @@ use tracing_subscriber::fmt::{self, FormatFields, FormattedFields};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::session::needs_escape;
+
 /// How log lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -139,13 +141,12 @@ struct Quoted<'a>(&'a str);
 
 impl Display for Quoted<'_> {
     fn fmt(&self, f: &mut text::Formatter<'_>) -> text::Result {
-        let is_plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
-        if self.0.bytes().all(is_plain) {
-            f.write_char('"')?;
-            f.write_str(self.0)?;
-            return f.write_char('"');
+        if needs_escape(self.0) {
+            return f.write_str(&serde_json::to_string(self.0).map_err(|_| text::Error)?);
         }
-        f.write_str(&serde_json::to_string(self.0).map_err(|_| text::Error)?)
+        f.write_char('"')?;
+        f.write_str(self.0)?;
+        f.write_char('"')
     }
 }
 
